@@ -1,0 +1,11 @@
+// Package nasregistry plugs every module of this project into Caddy:
+//
+//	xcaddy build --with github.com/caddy-nas/caddy-nas-registry
+//
+// Each module's own package documents it; the README shows them together.
+package nasregistry
+
+import (
+	// The directive registry_proxy, and through it all that it expands to.
+	_ "github.com/caddy-nas/caddy-nas-registry/registryproxy"
+)

@@ -1,0 +1,2 @@
+// Package registryproxy provides the directive registry_proxy.
+package registryproxy
