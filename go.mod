@@ -3,7 +3,7 @@ module github.com/caddy-nas/caddy-nas-registry
 go 1.26.0
 
 require (
-	github.com/caddyserver/caddy/v2 v2.11.4
+	github.com/caddyserver/caddy/v2 v2.11.9
 	github.com/opencontainers/distribution-spec/specs-go v0.0.0-20260831232431-97274622c111
 )
 
