@@ -130,3 +130,17 @@ func From(err error) (*Error, bool) {
 	ok := errors.As(err, &e)
 	return e, ok
 }
+
+// DefaultRealm names the protected space where the config names none.
+const DefaultRealm = "registry"
+
+// Challenge returns the 401 answer that asks a client for a user name and a
+// password (RFC 7617). The realm must not hold control characters.
+func Challenge(realm, message string) *Error {
+	return &Error{
+		Status:  http.StatusUnauthorized,
+		Code:    Unauthorized,
+		Message: message,
+		Header:  http.Header{"Www-Authenticate": {`Basic realm=` + strconv.Quote(realm) + `, charset="UTF-8"`}},
+	}
+}

@@ -1,0 +1,72 @@
+// Package testenv says what a test needs beyond the Go toolchain: a Docker
+// engine, a program, root. Where that is missing the test is skipped, with a
+// line that names it; where the environment variable REQUIRE lists it, the
+// test fails instead. CI requires everything.
+package testenv
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What a test may need, and what REQUIRE may list, separated by commas.
+const (
+	// NeedDocker is a reachable Docker engine and the image registry:3.
+	NeedDocker = "docker"
+	// NeedPrograms are the programs that [Program] looks for.
+	NeedPrograms = "programs"
+	// NeedTime are tests that wait for minutes or move gigabytes.
+	NeedTime = "time"
+)
+
+// Missing ends the test because need is not met: it fails where REQUIRE lists
+// need, and is skipped elsewhere.
+func Missing(t testing.TB, need, reason string) {
+	t.Helper()
+	if required(need) {
+		t.Fatalf("%s is required (REQUIRE=%s): %s", need, os.Getenv("REQUIRE"), reason)
+	}
+	t.Skipf("needs %s: %s", need, reason)
+}
+
+func required(need string) bool {
+	return slices.Contains(strings.Split(os.Getenv("REQUIRE"), ","), need)
+}
+
+// Time ends the test unless REQUIRE lists "time".
+func Time(t testing.TB) {
+	t.Helper()
+	if !required(NeedTime) {
+		t.Skip("takes long: runs with REQUIRE=time")
+	}
+}
+
+// Program returns the path of an installed program.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		Missing(t, NeedPrograms, err.Error())
+	}
+	return path
+}
+
+// Docker makes sure that a Docker engine answers and has the given images. It
+// uses the docker program, so that it knows DOCKER_HOST and contexts.
+func Docker(t testing.TB, images ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	args := append([]string{"image", "inspect", "--format", "{{.Id}}"}, images...)
+	if len(images) == 0 {
+		args = []string{"version", "--format", "{{.Server.Version}}"}
+	}
+	if out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput(); err != nil {
+		Missing(t, NeedDocker, strings.TrimSpace(string(out)+" "+err.Error()))
+	}
+}

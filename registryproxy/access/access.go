@@ -1,0 +1,215 @@
+// Package access decides who may do what to which repository of a registry.
+package access
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler is a middleware for the distribution API of an OCI registry (paths
+// under /v2/). It reads each request once, into one meaning; it refuses what
+// the rules don't allow, and what has more than one meaning; and what goes on
+// to the next handler is what was judged:
+//
+//   - the path is canonical, and parameters are not repeated;
+//   - a cross-repository mount from a repository that the user may not pull
+//     is turned into an ordinary upload;
+//   - Authorization and what claims to come from a proxy in front (Forwarded,
+//     X-Forwarded-*, X-Real-IP) are gone; reverse_proxy sets its own;
+//   - a manifest is at most 4 MiB.
+//
+// In answers, Location and Link lead back to where the client asked, the
+// catalog holds what the user may see, no content may be transformed on its
+// way (which keeps the encode handler off), and an error of the registry that
+// a client could not read gets a body that it can.
+//
+// The user comes from an authentication handler before this one, through the
+// placeholder {http.auth.user.id}; where it is empty, the request is
+// anonymous. A refusal is answered with an OCI error body: 401 for anonymous,
+// 403 for a user.
+type Handler struct {
+	// Groups of users, by name. Rules refer to them as "@name".
+	Groups map[string][]string `json:"groups,omitempty"`
+
+	// Allow is what users may do. What no rule allows is refused.
+	// Default: every user may do everything, and anonymous nothing.
+	Allow []Rule `json:"allow,omitempty"`
+
+	// Realm is the name of the protected space in the challenge of a 401.
+	// Default: "registry".
+	Realm string `json:"realm,omitempty"`
+
+	rules  rules
+	logger *zap.Logger
+}
+
+// Rule allows a subject some actions in some repositories.
+type Rule struct {
+	// Subject is a user name, "@" and the name of a group, or "anonymous",
+	// which means everybody, with or without a login.
+	Subject string `json:"subject"`
+
+	// Actions are "pull", "push", "delete" and "catalog". Pull includes
+	// catalog. Clients that push look first whether a blob is there, which is
+	// a pull: Docker needs both. Anonymous can only be allowed pull and
+	// catalog.
+	Actions []string `json:"actions"`
+
+	// Repositories are patterns: * stands for any characters except a slash,
+	// ** for any number of segments ("team/**" is all below team, "**" all).
+	Repositories []string `json:"repositories"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.registry_access",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision compiles the rules.
+func (h *Handler) Provision(ctx caddy.Context) (err error) {
+	h.logger = ctx.Logger()
+	if h.Realm == "" {
+		h.Realm = ocierror.DefaultRealm
+	}
+	h.rules, err = compile(h.Groups, h.Allow)
+	return err
+}
+
+// ServeHTTP judges the request, and passes it on if it is allowed.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	user := userID(r)
+	t, err := h.judge(r, user)
+	if err != nil {
+		if c := h.logger.Check(zapcore.InfoLevel, "request refused"); c != nil {
+			c.Write(zap.String("user", user), zap.String("repository", t.repository),
+				zap.Int("status", err.Status), zap.String("reason", err.Message))
+		}
+		return ocierror.Write(w, r, err)
+	}
+
+	dropProxyHeaders(r.Header)
+	w = newResponseWriter(w, r)
+	if t.endpoint == endpointCatalog && !h.rules.seesAll(user) {
+		return h.serveCatalog(w, r, user, next)
+	}
+	if t.endpoint == endpointManifest && r.Method == http.MethodPut {
+		return serveLimited(w, r, next)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// judge returns what r asks for and, if user may not have it, the refusal. It
+// brings r into the form that it judged.
+func (h *Handler) judge(r *http.Request, user string) (target, *ocierror.Error) {
+	path, ok := canonicalPath(r.URL)
+	if !ok {
+		return target{}, refuse(http.StatusBadRequest, ocierror.NameInvalid,
+			"the path is not in its canonical form: nothing in it may be percent-encoded")
+	}
+	t, ok := parseTarget(path)
+	if !ok {
+		return target{}, refuse(http.StatusNotFound, ocierror.NameInvalid,
+			"%q is not part of the registry API, or has an invalid repository name, tag or digest", clip(path))
+	}
+	r.URL.Path, r.URL.RawPath = path, ""
+
+	action, ok := t.endpoint.action(r.Method)
+	if !ok {
+		return t, refuse(http.StatusMethodNotAllowed, ocierror.Unsupported,
+			"the registry API does not know %s for %s", clip(r.Method), clip(path))
+	}
+	if !h.mayDo(user, action, t) {
+		return t, h.deny(user, action, t)
+	}
+	mount, err := checkParameters(r, t)
+	if err != nil {
+		return t, err
+	}
+	if mount.asked && !(mount.from != "" && h.rules.allows(user, ActionPull, mount.from)) {
+		dropMount(r.URL)
+	}
+	return t, nil
+}
+
+func (h *Handler) mayDo(user string, action Action, t target) bool {
+	switch action {
+	case ActionNone:
+		// Docker and others ask here whether they need a login, and never send
+		// one after a 200: https://github.com/docker/cli/issues/745
+		return user != ""
+	case ActionCatalog:
+		return h.rules.mayList(user)
+	default:
+		return h.rules.allows(user, action, t.repository)
+	}
+}
+
+func (h *Handler) deny(user string, action Action, t target) *ocierror.Error {
+	switch {
+	case user == "" && action == ActionNone:
+		return ocierror.Challenge(h.Realm, "authentication required")
+	case user == "" && action == ActionCatalog:
+		return ocierror.Challenge(h.Realm, "authentication required to see the catalog")
+	case user == "":
+		return ocierror.Challenge(h.Realm,
+			fmt.Sprintf("authentication required to %s %s", describe(action), t.repository))
+	default:
+		return refuse(http.StatusForbidden, ocierror.Denied,
+			"user %s may not %s %s", clip(user), describe(action), t.repository)
+	}
+}
+
+// describe returns a as the verb and preposition before a repository's name.
+func describe(a Action) string {
+	switch a {
+	case ActionPush:
+		return "push to"
+	case ActionDelete:
+		return "delete from"
+	default:
+		return "pull from"
+	}
+}
+
+func refuse(status int, code, format string, args ...any) *ocierror.Error {
+	return &ocierror.Error{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// clip shortens what a client sent to what fits into a message.
+func clip(s string) string {
+	const most = 300
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+// userID returns whom an authentication handler found r to be from, or "".
+func userID(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	user, _ := repl.GetString("http.auth.user.id")
+	return user
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

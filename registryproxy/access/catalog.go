@@ -1,0 +1,163 @@
+package access
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
+)
+
+const (
+	// catalogPage is how many names are asked of the registry at once at
+	// least, so that a client that wants one name doesn't cause a request for
+	// each name that it may not see. Every registry accepts it; it is the
+	// reference registry's own default.
+	catalogPage = 100
+
+	// maxCatalogPage bounds the memory for one answer of the registry, in
+	// bytes: a thousand names of the greatest length, and some room.
+	maxCatalogPage = 1 << 20
+)
+
+// serveCatalog answers with the repositories that user may see. It asks the
+// registry page by page until the client's page is full.
+//
+// Source: https://distribution.github.io/distribution/spec/api/#catalog
+func (h *Handler) serveCatalog(w http.ResponseWriter, r *http.Request, user string, next caddyhttp.Handler) error {
+	query := r.URL.Query()
+	limit := catalogPage
+	if n := query.Get("n"); n != "" {
+		var err error
+		if limit, err = strconv.Atoi(n); err != nil || limit < 0 {
+			return ocierror.Write(w, r, refuse(http.StatusBadRequest, ocierror.PaginationInvalid,
+				"parameter n must be a number, not %q", clip(n)))
+		}
+	}
+
+	seen := []string{}
+	last, more := query.Get("last"), limit > 0
+	for more && len(seen) < limit {
+		page, err := fetchCatalog(r, max(limit, catalogPage), last, next)
+		if err != nil {
+			return err
+		}
+		if page.status != http.StatusOK {
+			return page.copyTo(w)
+		}
+		var names []string
+		if names, more, err = page.parse(last); err != nil {
+			return err
+		}
+		for i, name := range names {
+			last = name
+			if !h.rules.allows(user, ActionCatalog, name) {
+				continue
+			}
+			if seen = append(seen, name); len(seen) == limit {
+				more = more || i < len(names)-1
+				break
+			}
+		}
+	}
+
+	body, err := json.Marshal(catalogAnswer{Repositories: seen})
+	if err != nil {
+		return err
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	if more && len(seen) > 0 {
+		next := url.Values{"n": {strconv.Itoa(limit)}, "last": {seen[len(seen)-1]}}
+		header.Set("Link", fmt.Sprintf(`</v2/_catalog?%s>; rel="next"`, next.Encode()))
+	}
+	_, err = w.Write(body)
+	return err
+}
+
+// catalogAnswer is the body of GET /v2/_catalog.
+type catalogAnswer struct {
+	Repositories []string `json:"repositories"`
+}
+
+// fetchCatalog asks the registry for at most n names after last.
+func fetchCatalog(r *http.Request, n int, last string, next caddyhttp.Handler) (*page, error) {
+	query := url.Values{"n": {strconv.Itoa(n)}}
+	if last != "" {
+		query.Set("last", last)
+	}
+	r = r.Clone(r.Context())
+	r.URL.RawQuery = query.Encode()
+	for _, conditional := range []string{"If-None-Match", "If-Modified-Since", "Range"} {
+		r.Header.Del(conditional)
+	}
+	p := &page{header: make(http.Header), status: http.StatusOK}
+	if err := next.ServeHTTP(p, r); err != nil {
+		return nil, err
+	}
+	if p.overflow {
+		return nil, unavailable(fmt.Errorf("the registry's catalog page is larger than %d bytes", maxCatalogPage))
+	}
+	return p, nil
+}
+
+// page holds one answer of the registry.
+type page struct {
+	header   http.Header
+	status   int
+	body     bytes.Buffer
+	overflow bool
+}
+
+func (p *page) Header() http.Header { return p.header }
+
+func (p *page) WriteHeader(status int) {
+	if status >= 200 {
+		p.status = status
+	}
+}
+
+func (p *page) Write(b []byte) (int, error) {
+	if p.body.Len()+len(b) > maxCatalogPage {
+		p.overflow = true
+		return len(b), nil
+	}
+	return p.body.Write(b)
+}
+
+// parse returns the names of the page, and whether there are more after it.
+func (p *page) parse(last string) (names []string, more bool, err error) {
+	var answer catalogAnswer
+	if err := json.Unmarshal(p.body.Bytes(), &answer); err != nil {
+		return nil, false, unavailable(fmt.Errorf("reading the registry's catalog: %w", err))
+	}
+	names = answer.Repositories
+	// A page that leads nowhere would be asked for again and again.
+	progress := len(names) > 0 && names[len(names)-1] != last
+	return names, progress && p.header.Get("Link") != "", nil
+}
+
+func (p *page) copyTo(w http.ResponseWriter) error {
+	maps.Copy(w.Header(), p.header)
+	w.WriteHeader(p.status)
+	_, err := w.Write(p.body.Bytes())
+	return err
+}
+
+// unavailable is the answer where the registry's own can't be understood.
+func unavailable(err error) error {
+	return (&ocierror.Error{
+		Status:  http.StatusBadGateway,
+		Code:    ocierror.Unavailable,
+		Message: "the registry's answer could not be understood",
+		Err:     err,
+	}).Handler()
+}

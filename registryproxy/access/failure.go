@@ -1,0 +1,130 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
+)
+
+func init() {
+	caddy.RegisterModule(new(ErrorHandler))
+}
+
+// retryAfter is what a client is asked to wait while the registry is down.
+const retryAfter = 5 * time.Second
+
+// ErrorHandler answers a request of a registry client that failed with a body
+// that the client understands. It belongs into the error routes around the
+// authentication and the reverse proxy, whose own answers are empty.
+//
+// A 401 without a challenge gets one. Where no upstream could be reached, the
+// status is 503 and the message says why, as far as the source of upstreams
+// knows. The operator's log has the cause.
+type ErrorHandler struct {
+	// Realm is the name of the protected space in the challenge of a 401 that
+	// comes without one. Default: "registry".
+	Realm string `json:"realm,omitempty"`
+
+	logger *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (*ErrorHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.registry_error",
+		New: func() caddy.Module { return new(ErrorHandler) },
+	}
+}
+
+// Provision sets the defaults.
+func (h *ErrorHandler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	if h.Realm == "" {
+		h.Realm = ocierror.DefaultRealm
+	}
+	return nil
+}
+
+// ServeHTTP answers for the error that the request failed with.
+func (h *ErrorHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	err, _ := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
+	answer := h.answer(r, err)
+
+	level := zapcore.DebugLevel
+	if answer.Status >= 500 {
+		level = zapcore.ErrorLevel
+	}
+	if c := h.logger.Check(level, "request failed"); c != nil {
+		c.Write(zap.String("method", r.Method), zap.String("path", clip(r.URL.Path)),
+			zap.Int("status", answer.Status), zap.String("reason", answer.Message), zap.Error(err))
+	}
+	return ocierror.Write(w, r, answer)
+}
+
+// answer finds what to say about err.
+func (h *ErrorHandler) answer(r *http.Request, err error) *ocierror.Error {
+	if e, ok := ocierror.From(err); ok {
+		return e
+	}
+	status := http.StatusInternalServerError
+	var handlerErr caddyhttp.HandlerError
+	if errors.As(err, &handlerErr) {
+		status = handlerErr.StatusCode
+	}
+	reason := ocierror.Reason(r)
+
+	switch status {
+	case http.StatusUnauthorized:
+		if reason != nil {
+			return reason
+		}
+		return ocierror.Challenge(h.Realm, "authentication required")
+	case http.StatusServiceUnavailable: // no upstream to send it to
+		if reason != nil {
+			return reason
+		}
+		return down("the registry can't be reached")
+	case http.StatusBadGateway:
+		if isDialError(err) {
+			return down("the registry can't be reached: it accepts no connection")
+		}
+		return &ocierror.Error{Status: status, Code: ocierror.Unavailable,
+			Message: "the registry closed the connection before it answered", RetryAfter: retryAfter}
+	case http.StatusGatewayTimeout:
+		return &ocierror.Error{Status: status, Code: ocierror.Unavailable,
+			Message: "the registry did not answer in time", RetryAfter: retryAfter}
+	default:
+		return &ocierror.Error{Status: status, Code: ocierror.Unknown,
+			Message: fmt.Sprintf("the request failed: %s", http.StatusText(status))}
+	}
+}
+
+// isDialError reports whether no connection to the registry came about.
+func isDialError(err error) bool {
+	var dial reverseproxy.DialError
+	return errors.As(err, &dial)
+}
+
+func down(message string) *ocierror.Error {
+	return &ocierror.Error{
+		Status:     http.StatusServiceUnavailable,
+		Code:       ocierror.Unavailable,
+		Message:    message,
+		RetryAfter: retryAfter,
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*ErrorHandler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*ErrorHandler)(nil)
+)
