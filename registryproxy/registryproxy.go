@@ -1,2 +1,179 @@
-// Package registryproxy provides the directive registry_proxy.
+// Package registryproxy provides the directive registry_proxy: TLS, users and
+// rules in front of a container registry.
 package registryproxy
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/timeouts"
+
+	"github.com/caddy-nas/caddy-nas-registry/registryproxy/access"
+)
+
+const (
+	// idleTimeout is how long an authenticated client may pause in the middle
+	// of a body: an hour-long push over a bad line has such pauses.
+	idleTimeout = 15 * time.Minute
+
+	// answerTimeout is how long the registry may take from the last byte of a
+	// request to its answer: it hashes a layer of many gigabytes in between.
+	answerTimeout = 15 * time.Minute
+
+	// holdTime is how long a request waits for a registry that restarts. Dial
+	// errors are tried again for every method, since nothing was sent yet.
+	holdTime     = 5 * time.Second
+	holdInterval = 250 * time.Millisecond
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("registry_proxy", parseDirective)
+	httpcaddyfile.RegisterDirectiveOrder("registry_proxy", httpcaddyfile.Before, "reverse_proxy")
+}
+
+// parseDirective parses the registry_proxy directive:
+//
+//	registry_proxy [<matcher>] {
+//		# where the registry is: exactly one of
+//		docker {
+//			label   <key>[=<value>]
+//			name    <container>
+//			network <network>
+//			port    <port>
+//			host    <url>
+//		}
+//		to       <upstream>...
+//		embedded <dir>
+//
+//		htpasswd <file> {
+//			create <user>
+//		}
+//		group <name>                        <user>...
+//		allow <user>|@<group>|anonymous     <action>[,<action>...]  <repository>...
+//	}
+//
+// It takes requests under /v2/ only. For the upstream 172.17.0.2:5000 it is
+// short for this route, in which the handlers that have no directive of their
+// own are shown by the names of their modules:
+//
+//	route /v2 /v2/* {
+//		authentication {                    # http.handlers.authentication
+//			htpasswd <file>                 # http.authentication.providers.htpasswd
+//		}
+//		registry_access {                   # http.handlers.registry_access
+//			group …
+//			allow …
+//		}
+//		@authenticated not vars {http.auth.user.id} ""
+//		timeouts @authenticated {
+//			read_timeout  15m
+//			write_timeout 15m
+//		}
+//		reverse_proxy 172.17.0.2:5000 {     # or registry: http.handlers.registry
+//			lb_try_duration 5s
+//			lb_try_interval 250ms
+//			lb_retry_match {
+//				method GET HEAD
+//			}
+//			transport http {
+//				compression off
+//				response_header_timeout 15m
+//			}
+//		}
+//	}
+//	handle_errors /v2 /v2/* {
+//		registry_error                      # http.handlers.registry_error
+//	}
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	if !h.Next() {
+		return nil, h.ArgErr()
+	}
+	matcher, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	o, err := parseOptions(h.Dispenser)
+	if err != nil {
+		return nil, err
+	}
+	api := caddyhttp.Route{
+		MatcherSetsRaw: []caddy.ModuleMap{{"path": h.JSON(caddyhttp.MatchPath{"/v2", "/v2/*"})}},
+		HandlersRaw:    []json.RawMessage{handlerJSON(o.route(h), "subroute")},
+	}
+	if matcher == nil {
+		return []httpcaddyfile.ConfigValue{{Class: "route", Value: api}}, nil
+	}
+	return h.NewRoute(matcher, &caddyhttp.Subroute{Routes: caddyhttp.RouteList{api}}), nil
+}
+
+// route returns the handlers that the directive stands for.
+func (o *options) route(h httpcaddyfile.Helper) *caddyhttp.Subroute {
+	authentication := &caddyauth.Authentication{
+		ProvidersRaw: caddy.ModuleMap{"htpasswd": h.JSON(o.htpasswd)},
+	}
+	authenticated := caddy.ModuleMap{"not": h.JSON(caddyhttp.MatchNot{MatcherSetsRaw: []caddy.ModuleMap{{
+		"vars": h.JSON(caddyhttp.VarsMatcher{"{http.auth.user.id}": []string{""}}),
+	}}})}
+	patience := &timeouts.Timeouts{ReadTimeout: idleTimeout, WriteTimeout: idleTimeout}
+
+	var registry json.RawMessage
+	if o.embedded != nil {
+		registry = handlerJSON(o.embedded, "registry")
+	} else {
+		registry = handlerJSON(o.proxy(h), "reverse_proxy")
+	}
+	return &caddyhttp.Subroute{
+		Routes: caddyhttp.RouteList{
+			{HandlersRaw: []json.RawMessage{
+				handlerJSON(authentication, "authentication"),
+				handlerJSON(o.access, "registry_access"),
+			}},
+			{
+				MatcherSetsRaw: []caddy.ModuleMap{authenticated},
+				HandlersRaw:    []json.RawMessage{handlerJSON(patience, "timeouts")},
+			},
+			{HandlersRaw: []json.RawMessage{registry}},
+		},
+		Errors: &caddyhttp.HTTPErrorConfig{Routes: caddyhttp.RouteList{
+			{HandlersRaw: []json.RawMessage{handlerJSON(new(access.ErrorHandler), "registry_error")}},
+		}},
+	}
+}
+
+// proxy returns the reverse proxy to the upstreams of to or docker.
+func (o *options) proxy(h httpcaddyfile.Helper) *reverseproxy.Handler {
+	proxy := o.to
+	if proxy == nil {
+		proxy = &reverseproxy.Handler{
+			DynamicUpstreamsRaw: caddyconfig.JSONModuleObject(o.docker, "source", "registry_container", nil),
+		}
+	}
+	proxy.LoadBalancing = &reverseproxy.LoadBalancing{
+		TryDuration: caddy.Duration(holdTime),
+		TryInterval: caddy.Duration(holdInterval),
+		RetryMatchRaw: caddyhttp.RawMatcherSets{
+			{"method": h.JSON(caddyhttp.MatchMethod{"GET", "HEAD"})},
+		},
+	}
+	// An https:// upstream has brought a transport already.
+	transport := new(reverseproxy.HTTPTransport)
+	if proxy.TransportRaw != nil {
+		// It was marshalled from this type a moment ago.
+		_ = json.Unmarshal(proxy.TransportRaw, transport)
+	}
+	off := false
+	transport.Compression = &off
+	transport.ResponseHeaderTimeout = caddy.Duration(answerTimeout)
+	proxy.TransportRaw = caddyconfig.JSONModuleObject(transport, "protocol", "http", nil)
+	return proxy
+}
+
+func handlerJSON(handler any, name string) json.RawMessage {
+	return caddyconfig.JSONModuleObject(handler, "handler", name, nil)
+}

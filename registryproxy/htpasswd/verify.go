@@ -1,0 +1,136 @@
+package htpasswd
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// cacheSize bounds how many logins are remembered: 32 bytes and a time each.
+	cacheSize = 4096
+	// cacheTime is how long a login is remembered. A change of the file ends it
+	// at once, since the stored hash is part of what is remembered.
+	cacheTime = 15 * time.Minute
+	// maxWait bounds how long a login waits for a processor.
+	maxWait = 5 * time.Second
+	// waitersPerRun is how many logins may wait for each that runs.
+	waitersPerRun = 8
+)
+
+// errBusy means that so many passwords are being verified that another one is
+// not even begun.
+var errBusy = errors.New("too many logins at once")
+
+// verifier compares passwords with hashes. It remembers successes, so that
+// bcrypt runs once per client and not once per request, and bounds how much
+// of the machine strangers can keep busy.
+type verifier struct {
+	key    []byte                          // of the HMAC; random
+	known  *lru.Cache[fingerprint, expiry] // successes
+	flight singleflight.Group
+	runs   *semaphore.Weighted // bcrypt runs at once
+	room   *semaphore.Weighted // those, and those that wait for them
+	now    func() time.Time
+}
+
+type (
+	fingerprint [sha256.Size]byte
+	expiry      = time.Time
+)
+
+func newVerifier() (*verifier, error) {
+	known, err := lru.New[fingerprint, expiry](cacheSize)
+	if err != nil {
+		return nil, err
+	}
+	key := make([]byte, sha256.Size)
+	if _, err := rand.Read(key); err != nil {
+		return nil, err
+	}
+	// Half of the machine stays for requests of those who are known.
+	runs := int64(max(1, runtime.GOMAXPROCS(0)/2))
+	return &verifier{
+		key:   key,
+		known: known,
+		runs:  semaphore.NewWeighted(runs),
+		room:  semaphore.NewWeighted(runs * (1 + waitersPerRun)),
+		now:   time.Now,
+	}, nil
+}
+
+// mac returns an HMAC over the parts, each with its length, so that no two
+// lists of parts have the same. What is remembered holds no password.
+func (v *verifier) mac(parts ...[]byte) (sum fingerprint) {
+	h := hmac.New(sha256.New, v.key)
+	var length [8]byte
+	for _, part := range parts {
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:])
+		h.Write(part)
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+// isKnown reports whether user has logged in with password before, and hash is
+// still the user's.
+func (v *verifier) isKnown(user, password string, hash []byte) bool {
+	sum := v.mac([]byte(user), []byte(password), hash)
+	until, ok := v.known.Get(sum)
+	if ok && v.now().After(until) {
+		v.known.Remove(sum)
+		return false
+	}
+	return ok
+}
+
+// verify reports whether hash is that of password. Requests with the same user
+// and password share one run; failed is called once per run that found the
+// password wrong. The error is errBusy, or that of ctx.
+func (v *verifier) verify(ctx context.Context, user, password string, hash []byte, failed func()) (bool, error) {
+	// The key is made of what the client sent, and of nothing else: it must not
+	// tell apart what the client can't.
+	sum := v.mac([]byte(user), []byte(password))
+	result := v.flight.DoChan(string(sum[:]), func() (any, error) {
+		// A run serves several requests: it does not end with the first.
+		ok, err := v.run(context.WithoutCancel(ctx), password, hash)
+		if ok {
+			v.known.Add(v.mac([]byte(user), []byte(password), hash), v.now().Add(cacheTime))
+		} else if err == nil {
+			failed()
+		}
+		return ok, err
+	})
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case r := <-result:
+		ok, _ := r.Val.(bool)
+		return ok, r.Err
+	}
+}
+
+func (v *verifier) run(ctx context.Context, password string, hash []byte) (bool, error) {
+	if !v.room.TryAcquire(1) {
+		return false, errBusy
+	}
+	defer v.room.Release(1)
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	if v.runs.Acquire(ctx, 1) != nil {
+		return false, errBusy
+	}
+	defer v.runs.Release(1)
+	return bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil, nil
+}
