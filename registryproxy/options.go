@@ -103,7 +103,15 @@ func (o *options) parseTo(segment *caddyfile.Dispenser) error {
 	}
 	segment.Reset()
 	o.to = new(reverseproxy.Handler)
-	return o.to.UnmarshalCaddyfile(segment)
+	if err := o.to.UnmarshalCaddyfile(segment); err != nil {
+		return err
+	}
+	for _, u := range o.to.Upstreams {
+		if !strings.HasPrefix(u.Dial, "unix") && strings.Contains(u.Dial, "/") {
+			return segment.Errf("to: %q is not an address: an upstream has a host and a port, and no path", u.Dial)
+		}
+	}
+	return nil
 }
 
 // noBlock refuses a block after an option that takes none.

@@ -241,7 +241,7 @@ func (p *Provider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&p.File) {
 		return d.Errf("htpasswd takes one file, as in: htpasswd /auth/htpasswd")
 	}
-	for d.NextBlock(d.Nesting()) {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {
 		case "create":
 			if p.Create != "" {
