@@ -70,3 +70,20 @@ func Docker(t testing.TB, images ...string) {
 		Missing(t, NeedDocker, strings.TrimSpace(string(out)+" "+err.Error()))
 	}
 }
+
+// Eventually waits until check returns nil. It fails the test with the last
+// error after 30 seconds.
+func Eventually(t testing.TB, what string, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waiting for %s: %v", what, err)
+		}
+		time.Sleep(20 * time.Millisecond) // between two looks at the condition
+	}
+}
