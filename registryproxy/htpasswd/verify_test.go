@@ -1,0 +1,167 @@
+package htpasswd
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+func newTestVerifier(t testing.TB) *verifier {
+	t.Helper()
+	v, err := newVerifier()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestVerifierRemembers(t *testing.T) {
+	v := newTestVerifier(t)
+	now := time.Now()
+	v.now = func() time.Time { return now }
+	hash, other := []byte(hashOf(t, "secret")), []byte(hashOf(t, "secret"))
+	failures := 0
+	verify := func(password string) bool {
+		ok, err := v.verify(t.Context(), "alice", password, hash, func() { failures++ })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if verify("wrong") || v.isKnown("alice", "wrong", hash) || failures != 1 {
+		t.Errorf("a wrong password passes, or is remembered, or is not counted (%d)", failures)
+	}
+	if v.isKnown("alice", "secret", hash) {
+		t.Error("a login is known that never was")
+	}
+	if !verify("secret") || !v.isKnown("alice", "secret", hash) {
+		t.Error("a login is not remembered")
+	}
+	// Once the stored hash is another, the login is none any more.
+	if v.isKnown("alice", "secret", other) {
+		t.Error("a login outlives the stored hash")
+	}
+	// Length prefixes: the same bytes, cut elsewhere.
+	if v.isKnown("alices", "ecret", hash) || v.isKnown("alic", "esecret", hash) {
+		t.Error("user and password run into one another")
+	}
+	now = now.Add(cacheTime + time.Second)
+	if v.isKnown("alice", "secret", hash) {
+		t.Error("a login is remembered for ever")
+	}
+}
+
+// TestVerifierShares: equal requests at once cost one bcrypt run, and one
+// failure.
+func TestVerifierShares(t *testing.T) {
+	v := newTestVerifier(t)
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.DefaultCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Nothing runs until all have come.
+	if err := v.runs.Acquire(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	var failures, done atomic.Int32
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			ok, err := v.verify(context.Background(), "alice", "wrong", hash, func() { failures.Add(1) })
+			if ok || err != nil {
+				t.Errorf("%v %v", ok, err)
+			}
+			done.Add(1)
+		})
+	}
+	// All twenty fit, although there is room for fewer runs.
+	v.runs.Release(1)
+	group.Wait()
+	if done.Load() != 20 || failures.Load() >= 20 {
+		t.Errorf("%d requests, %d runs that failed", done.Load(), failures.Load())
+	}
+}
+
+// TestVerifierBound: beyond the room there is, a login is refused at once.
+func TestVerifierBound(t *testing.T) {
+	v := newTestVerifier(t)
+	hash := []byte(hashOf(t, "secret"))
+	for v.room.TryAcquire(1) {
+	}
+	_, err := v.verify(t.Context(), "alice", "secret", hash, func() { t.Error("counted as a failure") })
+	if !errors.Is(err, errBusy) {
+		t.Errorf("got %v, want errBusy", err)
+	}
+	v.room.Release(1)
+	if ok, err := v.verify(t.Context(), "alice", "secret", hash, func() {}); !ok || err != nil {
+		t.Errorf("with room again: %v %v", ok, err)
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	th, err := newThrottle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	addr := netip.MustParseAddr
+	attacker := addr("2001:db8:1:2::1")
+	for i := range failBurst {
+		if wait := th.wait(now, attacker, "alice"); wait != 0 {
+			t.Fatalf("attempt %d must wait %v", i+1, wait)
+		}
+		th.failed(now, attacker, "alice")
+	}
+	for _, tc := range []struct {
+		name, addr, user string
+		throttled        bool
+	}{
+		{"the same again", "2001:db8:1:2::1", "alice", true},
+		{"the same client as another user", "2001:db8:1:2::1", "bob", true},
+		{"another address of the same /64", "2001:db8:1:2:ffff::9", "bob", true},
+		{"another client for the same user", "198.51.100.7", "alice", true},
+		{"another /64, another user", "2001:db8:1:3::1", "bob", false},
+		{"another IPv4 client", "198.51.100.7", "bob", false},
+	} {
+		wait := th.wait(now, addr(tc.addr), tc.user)
+		if (wait > 0) != tc.throttled || wait > failEvery {
+			t.Errorf("%s: waits %v", tc.name, wait)
+		}
+	}
+	if wait := th.wait(now.Add(failEvery), attacker, "alice"); wait != 0 {
+		t.Errorf("after %v: waits %v", failEvery, wait)
+	}
+
+	// What all clients may share does not count: a proxy, a bridge's gateway.
+	for _, shared := range []string{"127.0.0.1", "::1", "172.17.0.1", "192.168.1.1", "fd00::1", "fe80::1%eth0", "::ffff:10.0.0.1"} {
+		for i := range 3 * failBurst {
+			th.failed(now, addr(shared), "nobody"+string(rune('a'+i)))
+		}
+		if wait := th.wait(now, addr(shared), "carol"); wait != 0 {
+			t.Errorf("failures behind %s lock carol out for %v", shared, wait)
+		}
+	}
+	if wait := th.wait(now, netip.Addr{}, "carol"); wait != 0 {
+		t.Errorf("a client on a unix socket waits %v", wait)
+	}
+}
+
+func BenchmarkKnown(b *testing.B) {
+	v := newTestVerifier(b)
+	hash := []byte(hashOf(b, "secret"))
+	if ok, err := v.verify(b.Context(), "alice", "secret", hash, func() {}); !ok || err != nil {
+		b.Fatal(ok, err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !v.isKnown("alice", "secret", hash) {
+			b.Fatal("not known")
+		}
+	}
+}
