@@ -4,6 +4,11 @@ package access
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -26,13 +31,18 @@ func init() {
 //   - a cross-repository mount from a repository that the user may not pull
 //     is turned into an ordinary upload;
 //   - Authorization and what claims to come from a proxy in front (Forwarded,
-//     X-Forwarded-*, X-Real-IP) are gone; reverse_proxy sets its own;
+//     X-Forwarded-*, X-Real-IP) are gone; reverse_proxy sets its own; so are
+//     headers that override the method or the path;
 //   - a manifest is at most 4 MiB.
 //
 // In answers, Location and Link lead back to where the client asked, the
 // catalog holds what the user may see, no content may be transformed on its
 // way (which keeps the encode handler off), and an error of the registry that
 // a client could not read gets a body that it can.
+//
+// For the catalog of a user who may not see all of it, the next handler is
+// called for page after page of the registry's own: routes after this one must
+// not be in a group, of which Caddy runs one per request.
 //
 // The user comes from an authentication handler before this one, through the
 // placeholder {http.auth.user.id}; where it is empty, the request is
@@ -82,11 +92,22 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision compiles the rules.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
-	if h.Realm == "" {
-		h.Realm = ocierror.DefaultRealm
+	if h.Realm, err = checkRealm(h.Realm); err != nil {
+		return err
 	}
 	h.rules, err = compile(h.Groups, h.Allow)
 	return err
+}
+
+// checkRealm returns the realm to use for the one that a config names.
+func checkRealm(realm string) (string, error) {
+	if realm == "" {
+		return ocierror.DefaultRealm, nil
+	}
+	if strings.ContainsFunc(realm, unicode.IsControl) || !utf8.ValidString(realm) {
+		return "", fmt.Errorf("realm %q holds what a header can't", realm)
+	}
+	return realm, nil
 }
 
 // ServeHTTP judges the request, and passes it on if it is allowed.
@@ -94,7 +115,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	user := userID(r)
 	t, err := h.judge(r, user)
 	if err != nil {
-		if c := h.logger.Check(zapcore.InfoLevel, "request refused"); c != nil {
+		level := zapcore.InfoLevel
+		if err.Status == http.StatusUnauthorized {
+			level = zapcore.DebugLevel // how every client begins
+		}
+		if c := h.logger.Check(level, "request refused"); c != nil {
 			c.Write(zap.String("user", user), zap.String("repository", t.repository),
 				zap.Int("status", err.Status), zap.String("reason", err.Message))
 		}
@@ -102,14 +127,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 
 	dropProxyHeaders(r.Header)
-	w = newResponseWriter(w, r)
-	if t.endpoint == endpointCatalog && !h.rules.seesAll(user) {
-		return h.serveCatalog(w, r, user, next)
+	rw := newResponseWriter(w, r)
+	if t.endpoint == endpointCatalog && !h.rules.mayAll(user, ActionCatalog) {
+		return h.serveCatalog(rw, r, user, next)
 	}
 	if t.endpoint == endpointManifest && r.Method == http.MethodPut {
-		return serveLimited(w, r, next)
+		return serveLimited(rw, r, next)
 	}
-	return next.ServeHTTP(w, r)
+	return next.ServeHTTP(rw, r)
 }
 
 // judge returns what r asks for and, if user may not have it, the refusal. It
@@ -125,12 +150,16 @@ func (h *Handler) judge(r *http.Request, user string) (target, *ocierror.Error) 
 		return target{}, refuse(http.StatusNotFound, ocierror.NameInvalid,
 			"%q is not part of the registry API, or has an invalid repository name, tag or digest", clip(path))
 	}
-	r.URL.Path, r.URL.RawPath = path, ""
+	// A request line may name a scheme and a host as well, from which the
+	// registry would build its Location.
+	*r.URL = url.URL{Path: path, RawQuery: r.URL.RawQuery}
 
 	action, ok := t.endpoint.action(r.Method)
 	if !ok {
-		return t, refuse(http.StatusMethodNotAllowed, ocierror.Unsupported,
+		err := refuse(http.StatusMethodNotAllowed, ocierror.Unsupported,
 			"the registry API does not know %s for %s", clip(r.Method), clip(path))
+		err.Header = http.Header{"Allow": {t.endpoint.methods()}}
+		return t, err
 	}
 	if !h.mayDo(user, action, t) {
 		return t, h.deny(user, action, t)
@@ -139,10 +168,19 @@ func (h *Handler) judge(r *http.Request, user string) (target, *ocierror.Error) 
 	if err != nil {
 		return t, err
 	}
-	if mount.asked && !(mount.from != "" && h.rules.allows(user, ActionPull, mount.from)) {
-		dropMount(r.URL)
+	if mount.asked && !h.mayMount(user, mount) {
+		dropMount(r)
 	}
 	return t, nil
+}
+
+// mayMount reports whether user may pull from wherever the registry takes the
+// blob: without a name, that may be any repository.
+func (h *Handler) mayMount(user string, mount mountRequest) bool {
+	if mount.from == "" {
+		return h.rules.mayAll(user, ActionPull)
+	}
+	return isName(mount.from) && h.rules.allows(user, ActionPull, mount.from)
 }
 
 func (h *Handler) mayDo(user string, action Action, t target) bool {
@@ -169,7 +207,7 @@ func (h *Handler) deny(user string, action Action, t target) *ocierror.Error {
 			fmt.Sprintf("authentication required to %s %s", describe(action), t.repository))
 	default:
 		return refuse(http.StatusForbidden, ocierror.Denied,
-			"user %s may not %s %s", clip(user), describe(action), t.repository)
+			"user %s may not %s %s", display(user), describe(action), t.repository)
 	}
 }
 
@@ -185,6 +223,17 @@ func describe(a Action) string {
 	}
 }
 
+// display returns a user's name as it may stand in a sentence: quoted, where
+// it could be taken for more than a name.
+func display(user string) string {
+	for _, c := range user {
+		if !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("._-@+", c) {
+			return strconv.Quote(clip(user))
+		}
+	}
+	return clip(user)
+}
+
 func refuse(status int, code, format string, args ...any) *ocierror.Error {
 	return &ocierror.Error{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
 }
@@ -193,7 +242,7 @@ func refuse(status int, code, format string, args ...any) *ocierror.Error {
 func clip(s string) string {
 	const most = 300
 	if len(s) > most {
-		return s[:most] + "…"
+		return strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }

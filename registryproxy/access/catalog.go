@@ -15,15 +15,19 @@ import (
 )
 
 const (
-	// catalogPage is how many names are asked of the registry at once at
-	// least, so that a client that wants one name doesn't cause a request for
-	// each name that it may not see. Every registry accepts it; it is the
-	// reference registry's own default.
+	// catalogPage is how many names an answer holds where the client did not
+	// say, as with the reference registry; and how many are asked of the
+	// registry at once at least, so that a client that wants one name doesn't
+	// cause a request for each name that it may not see.
 	catalogPage = 100
 
+	// maxCatalog is how many names an answer holds at the most. A client that
+	// asked for more gets a Link to the rest.
+	maxCatalog = 10_000
+
 	// maxCatalogPage bounds the memory for one answer of the registry, in
-	// bytes: a thousand names of the greatest length, and some room.
-	maxCatalogPage = 1 << 20
+	// bytes: room for maxCatalog names of the greatest length.
+	maxCatalogPage = 3 << 20
 )
 
 // serveCatalog answers with the repositories that user may see. It asks the
@@ -32,27 +36,38 @@ const (
 // Source: https://distribution.github.io/distribution/spec/api/#catalog
 func (h *Handler) serveCatalog(w http.ResponseWriter, r *http.Request, user string, next caddyhttp.Handler) error {
 	query := r.URL.Query()
+	asked := query.Get("n")
 	limit := catalogPage
-	if n := query.Get("n"); n != "" {
+	if asked != "" {
 		var err error
-		if limit, err = strconv.Atoi(n); err != nil || limit < 0 {
+		if limit, err = strconv.Atoi(asked); err != nil || limit < 0 {
 			return ocierror.Write(w, r, refuse(http.StatusBadRequest, ocierror.PaginationInvalid,
-				"parameter n must be a number, not %q", clip(n)))
+				"parameter n must be a number, not %q", clip(asked)))
 		}
+	}
+	n := asked
+	if n != "" {
+		n = strconv.Itoa(min(max(limit, catalogPage), maxCatalog))
 	}
 
 	seen := []string{}
 	last, more := query.Get("last"), limit > 0
-	for more && len(seen) < limit {
-		page, err := fetchCatalog(r, max(limit, catalogPage), last, next)
+	full := min(limit, maxCatalog)
+	var loop loopDetector
+	for more && len(seen) < full {
+		page, err := fetchCatalog(r, n, last, next)
 		if err != nil {
 			return err
+		}
+		if page.status == http.StatusBadRequest && limit < catalogPage && n != asked {
+			n = asked // the registry's own limit is lower than catalogPage
+			continue
 		}
 		if page.status != http.StatusOK {
 			return page.copyTo(w)
 		}
 		var names []string
-		if names, more, err = page.parse(last); err != nil {
+		if names, more, err = page.parse(); err != nil {
 			return err
 		}
 		for i, name := range names {
@@ -60,17 +75,19 @@ func (h *Handler) serveCatalog(w http.ResponseWriter, r *http.Request, user stri
 			if !h.rules.allows(user, ActionCatalog, name) {
 				continue
 			}
-			if seen = append(seen, name); len(seen) == limit {
+			if seen = append(seen, name); len(seen) == full {
 				more = more || i < len(names)-1
 				break
 			}
 		}
+		more = more && !loop.repeats(last)
 	}
 
 	body, err := json.Marshal(catalogAnswer{Repositories: seen})
 	if err != nil {
 		return err
 	}
+	body = append(body, '\n') // as the reference registry does
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
@@ -88,16 +105,40 @@ type catalogAnswer struct {
 	Repositories []string `json:"repositories"`
 }
 
-// fetchCatalog asks the registry for at most n names after last.
-func fetchCatalog(r *http.Request, n int, last string, next caddyhttp.Handler) (*page, error) {
-	query := url.Values{"n": {strconv.Itoa(n)}}
+// loopDetector notices when a registry's pages lead in a circle, however long
+// it is, and keeps one name for it (Brent's algorithm).
+type loopDetector struct {
+	mark        string
+	steps, next int
+}
+
+// repeats reports whether the page that ends with last was there before.
+func (d *loopDetector) repeats(last string) bool {
+	if d.steps > 0 && last == d.mark {
+		return true
+	}
+	if d.steps >= d.next {
+		d.mark, d.next = last, 2*d.steps+1
+	}
+	d.steps++
+	return false
+}
+
+// fetchCatalog asks the registry for at most n names after last. If n is
+// empty, the registry decides how many.
+func fetchCatalog(r *http.Request, n, last string, next caddyhttp.Handler) (*page, error) {
+	query := make(url.Values, 2)
+	if n != "" {
+		query.Set("n", n)
+	}
 	if last != "" {
 		query.Set("last", last)
 	}
 	r = r.Clone(r.Context())
 	r.URL.RawQuery = query.Encode()
-	for _, conditional := range []string{"If-None-Match", "If-Modified-Since", "Range"} {
-		r.Header.Del(conditional)
+	// The answer is read here, and is another one than the client's.
+	for _, name := range []string{"Accept-Encoding", "If-None-Match", "If-Modified-Since", "Range"} {
+		r.Header.Del(name)
 	}
 	p := &page{header: make(http.Header), status: http.StatusOK}
 	if err := next.ServeHTTP(p, r); err != nil {
@@ -134,15 +175,13 @@ func (p *page) Write(b []byte) (int, error) {
 }
 
 // parse returns the names of the page, and whether there are more after it.
-func (p *page) parse(last string) (names []string, more bool, err error) {
+func (p *page) parse() (names []string, more bool, err error) {
 	var answer catalogAnswer
 	if err := json.Unmarshal(p.body.Bytes(), &answer); err != nil {
 		return nil, false, unavailable(fmt.Errorf("reading the registry's catalog: %w", err))
 	}
 	names = answer.Repositories
-	// A page that leads nowhere would be asked for again and again.
-	progress := len(names) > 0 && names[len(names)-1] != last
-	return names, progress && p.header.Get("Link") != "", nil
+	return names, len(names) > 0 && p.header.Get("Link") != "", nil
 }
 
 func (p *page) copyTo(w http.ResponseWriter) error {

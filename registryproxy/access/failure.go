@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -46,12 +47,10 @@ func (*ErrorHandler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets the defaults.
-func (h *ErrorHandler) Provision(ctx caddy.Context) error {
+func (h *ErrorHandler) Provision(ctx caddy.Context) (err error) {
 	h.logger = ctx.Logger()
-	if h.Realm == "" {
-		h.Realm = ocierror.DefaultRealm
-	}
-	return nil
+	h.Realm, err = checkRealm(h.Realm)
+	return err
 }
 
 // ServeHTTP answers for the error that the request failed with.
@@ -77,10 +76,18 @@ func (h *ErrorHandler) answer(r *http.Request, err error) *ocierror.Error {
 	}
 	status := http.StatusInternalServerError
 	var handlerErr caddyhttp.HandlerError
-	if errors.As(err, &handlerErr) {
+	// A handler may have been configured to fail with any number.
+	if errors.As(err, &handlerErr) && handlerErr.StatusCode >= 400 && handlerErr.StatusCode < 600 {
 		status = handlerErr.StatusCode
 	}
 	reason := ocierror.Reason(r)
+	if isDialError(err) {
+		// The source of upstreams may know why.
+		if reason != nil {
+			return reason
+		}
+		return down("the registry can't be reached: it accepts no connection")
+	}
 
 	switch status {
 	case http.StatusUnauthorized:
@@ -94,17 +101,30 @@ func (h *ErrorHandler) answer(r *http.Request, err error) *ocierror.Error {
 		}
 		return down("the registry can't be reached")
 	case http.StatusBadGateway:
-		if isDialError(err) {
-			return down("the registry can't be reached: it accepts no connection")
-		}
 		return &ocierror.Error{Status: status, Code: ocierror.Unavailable,
 			Message: "the registry closed the connection before it answered", RetryAfter: retryAfter}
 	case http.StatusGatewayTimeout:
 		return &ocierror.Error{Status: status, Code: ocierror.Unavailable,
 			Message: "the registry did not answer in time", RetryAfter: retryAfter}
 	default:
-		return &ocierror.Error{Status: status, Code: ocierror.Unknown,
-			Message: fmt.Sprintf("the request failed: %s", http.StatusText(status))}
+		return &ocierror.Error{Status: status, Code: codeOf(status),
+			Message: strings.TrimSpace(fmt.Sprintf("the request failed: %d %s", status, http.StatusText(status)))}
+	}
+}
+
+// codeOf returns the code that goes with a status that another handler chose.
+func codeOf(status int) string {
+	switch status {
+	case http.StatusForbidden:
+		return ocierror.Denied
+	case http.StatusMethodNotAllowed:
+		return ocierror.Unsupported
+	case http.StatusRequestEntityTooLarge:
+		return ocierror.SizeInvalid
+	case http.StatusTooManyRequests:
+		return ocierror.TooManyRequests
+	default:
+		return ocierror.Unknown
 	}
 }
 

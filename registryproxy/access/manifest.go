@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -17,36 +18,42 @@ const maxManifest = 4 << 20
 
 // serveLimited passes on a request that puts a manifest, and answers 413 if
 // it is too large.
-func serveLimited(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	tooLarge := &ocierror.Error{
-		Status:  http.StatusRequestEntityTooLarge,
-		Code:    ocierror.SizeInvalid,
-		Message: "the manifest is larger than 4 MiB",
-	}
+func serveLimited(w *responseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.ContentLength > maxManifest {
-		return ocierror.Write(w, r, tooLarge)
+		return ocierror.Write(w, r, manifestTooLarge())
 	}
-	body := &limitedBody{ReadCloser: http.MaxBytesReader(w, r.Body, maxManifest)}
-	r.Body = body
+	w.body = &limitedBody{ReadCloser: http.MaxBytesReader(w, r.Body, maxManifest)}
+	r.Body = w.body
 	err := next.ServeHTTP(w, r)
 	// The proxy's transport may hide the cause of its error.
-	if err != nil && body.exceeded {
-		return ocierror.Write(w, r, tooLarge)
+	if err != nil && !w.wroteHeader && w.body.tooLarge() {
+		return ocierror.Write(w, r, manifestTooLarge())
 	}
 	return err
 }
 
-// limitedBody remembers that a body was cut off.
+func manifestTooLarge() *ocierror.Error {
+	return &ocierror.Error{
+		Status:  http.StatusRequestEntityTooLarge,
+		Code:    ocierror.SizeInvalid,
+		Message: "the manifest is larger than 4 MiB",
+	}
+}
+
+// limitedBody remembers that a body was cut off. The proxy's transport reads it
+// in a goroutine of its own.
 type limitedBody struct {
 	io.ReadCloser
-	exceeded bool
+	exceeded atomic.Bool
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		b.exceeded = true
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		b.exceeded.Store(true)
 	}
 	return n, err
 }
+
+// tooLarge reports whether the body went beyond its limit. Nil has none.
+func (b *limitedBody) tooLarge() bool { return b != nil && b.exceeded.Load() }

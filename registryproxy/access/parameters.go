@@ -13,7 +13,7 @@ import (
 // Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#mounting-a-blob-from-another-repository
 type mountRequest struct {
 	asked bool
-	from  string // the other repository; empty: wherever the registry finds it
+	from  string // the other repository as the client wrote it; empty: wherever the registry finds it
 }
 
 // checkParameters reads the parameters of r, and refuses what could be read in
@@ -42,10 +42,6 @@ func checkParameters(r *http.Request, t target) (mountRequest, *ocierror.Error) 
 	}
 	mount.asked = query.Has("mount") || query.Has("from")
 	mount.from = query.Get("from")
-	if mount.from != "" && !isName(mount.from) {
-		return mount, refuse(http.StatusBadRequest, ocierror.NameInvalid,
-			"parameter from has an invalid repository name")
-	}
 	return mount, nil
 }
 
@@ -66,26 +62,32 @@ func checkForm(r *http.Request, t target) *ocierror.Error {
 	return nil
 }
 
-// dropMount takes the parameters of a mount out of u and leaves all others as
-// they were written, since the state of an upload is signed.
-func dropMount(u *url.URL) {
+// dropMount takes the parameters of a mount out of r, so that it asks for an
+// ordinary upload, and leaves all others as they were written. A registry does
+// the same with a mount that it can't do; an error would break the push.
+func dropMount(r *http.Request) {
 	var kept []string
-	for pair := range strings.SplitSeq(u.RawQuery, "&") {
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
 		key, _, _ := strings.Cut(pair, "=")
 		if key, err := url.QueryUnescape(key); err == nil && key != "mount" && key != "from" {
 			kept = append(kept, pair)
 		}
 	}
-	u.RawQuery = strings.Join(kept, "&")
+	r.URL.RawQuery = strings.Join(kept, "&")
+	// A handler before this one may have had them parsed, and a registry in
+	// this process would not parse them again.
+	r.Form, r.PostForm = nil, nil
 }
 
-// dropProxyHeaders removes what is not for the registry: the login, and what a
-// client could use to pose as a proxy in front of us. The registry builds
-// Location from Forwarded and X-Forwarded-*.
+// dropProxyHeaders removes what is not for the registry: the login, what a
+// client could use to pose as a proxy in front of us (the registry builds
+// Location from Forwarded and X-Forwarded-*), and what asks some servers to
+// read another method or path than those that were judged.
 func dropProxyHeaders(h http.Header) {
 	for name := range h {
 		switch name {
-		case "Authorization", "Proxy-Authorization", "Forwarded", "X-Real-Ip", "Upgrade":
+		case "Authorization", "Proxy-Authorization", "Forwarded", "X-Real-Ip", "Upgrade",
+			"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url":
 			delete(h, name)
 		default:
 			const prefix = "X-Forwarded-"

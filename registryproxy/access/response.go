@@ -16,15 +16,16 @@ import (
 // responseWriter corrects the headers of a registry's answer, and replaces an
 // error that a registry client could not read. Bodies pass through.
 type responseWriter struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	request     *http.Request
+	body        *limitedBody // of the request; nil: there is no limit
 	wroteHeader bool
 	replaced    bool // the body is ours; the registry's is dropped
 }
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request) *responseWriter {
 	return &responseWriter{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		request:               r,
 	}
 }
@@ -34,24 +35,38 @@ func (w *responseWriter) WriteHeader(status int) {
 		w.ResponseWriterWrapper.WriteHeader(status)
 		return
 	}
-	w.wroteHeader = true
 	h := w.Header()
+	if status >= 400 && w.body.tooLarge() {
+		w.replace(manifestTooLarge())
+		return
+	}
+	if status >= 500 && !isJSON(h.Get("Content-Type")) {
+		w.replace(upstreamFailure(status))
+		return
+	}
+	w.wroteHeader = true
 	if status == http.StatusCreated || status == http.StatusAccepted {
 		if location := h.Get("Location"); location != "" {
 			h.Set("Location", toOwnOrigin(location))
 		}
 	}
-	if link := h.Get("Link"); link != "" {
-		h.Set("Link", linkToOwnOrigin(link))
+	for i, link := range h["Link"] {
+		h["Link"][i] = linkToOwnOrigin(link)
 	}
 	forbidTransform(h)
-	if status >= 500 && !isJSON(h.Get("Content-Type")) {
-		w.replaced = true
-		// An error in writing shows in the handler's own writes, too.
-		_ = ocierror.Write(w.ResponseWriterWrapper, w.request, upstreamFailure(h, status))
-		return
-	}
 	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// replace answers with e. What described the registry's own body is removed.
+func (w *responseWriter) replace(e *ocierror.Error) {
+	w.wroteHeader, w.replaced = true, true
+	h := w.Header()
+	for _, name := range []string{"Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Trailer"} {
+		h.Del(name)
+	}
+	// An error in writing shows in the client's connection; there is nobody
+	// else to tell.
+	_ = ocierror.Write(w.ResponseWriter, w.request, e)
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
@@ -75,12 +90,18 @@ func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }
 
-// upstreamFailure describes an answer of the registry that has no body for a
-// registry client, and removes what described that body from h.
-func upstreamFailure(h http.Header, status int) *ocierror.Error {
-	for _, name := range []string{"Content-Encoding", "Etag", "Last-Modified", "Trailer"} {
-		h.Del(name)
+// FlushError sends what was written so far. Without it, a flush would reach
+// the server's own writer before the headers are corrected.
+func (w *responseWriter) FlushError() error {
+	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
 	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// upstreamFailure describes an answer of the registry that has no body for a
+// registry client.
+func upstreamFailure(status int) *ocierror.Error {
 	return &ocierror.Error{
 		Status:  status,
 		Code:    ocierror.Unavailable,
@@ -120,15 +141,13 @@ func linkToOwnOrigin(link string) string {
 // encode handler included (RFC 9111, section 5.2.2.6): clients verify what they
 // get by its digest, and resume by byte ranges.
 func forbidTransform(h http.Header) {
-	switch control := h.Get("Cache-Control"); {
-	case control == "":
-		h["Cache-Control"] = noTransform
-	case !strings.Contains(control, "no-transform"):
-		h.Set("Cache-Control", control+", no-transform")
+	for _, control := range h["Cache-Control"] {
+		if strings.Contains(strings.ToLower(control), "no-transform") {
+			return
+		}
 	}
+	h["Cache-Control"] = append(h["Cache-Control"], "no-transform")
 }
-
-var noTransform = []string{"no-transform"}
 
 // Interface guards
 var (

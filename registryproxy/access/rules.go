@@ -75,6 +75,9 @@ type rules struct {
 func compile(groups map[string][]string, allow []Rule) (rules, error) {
 	rs := rules{restricted: len(allow) > 0, users: make(map[string][]grant)}
 	for name, members := range groups {
+		if isReserved(name) {
+			return rs, fmt.Errorf("group %q: a group can't have this name", name)
+		}
 		if len(members) == 0 {
 			return rs, fmt.Errorf("group %s has no members", name)
 		}
@@ -84,14 +87,15 @@ func compile(groups map[string][]string, allow []Rule) (rules, error) {
 	}
 
 	for _, rule := range allow {
+		if rule.Subject == "" {
+			return rs, fmt.Errorf("allow: the subject is empty")
+		}
 		g, err := rule.compile()
 		if err != nil {
 			return rs, fmt.Errorf("allow %s: %w", rule.Subject, err)
 		}
 		group, isGroup := strings.CutPrefix(rule.Subject, "@")
 		switch {
-		case rule.Subject == "":
-			return rs, fmt.Errorf("allow: the subject is empty")
 		case rule.Subject == Anonymous:
 			if g.actions&^(ActionPull|ActionCatalog) != 0 {
 				return rs, fmt.Errorf("allow %s: only pull and catalog can be allowed without a login", Anonymous)
@@ -172,14 +176,17 @@ func (rs *rules) mayList(user string) bool {
 	return user != "" || slices.ContainsFunc(rs.anonymous, sees)
 }
 
-// seesAll reports whether user may see every repository, so that the
-// registry's own catalog is the answer.
-func (rs *rules) seesAll(user string) bool {
+// mayAll reports whether user may do action to every repository, whatever its
+// name. For the catalog: whether the registry's own is the answer.
+func (rs *rules) mayAll(user string, action Action) bool {
+	if action == ActionCatalog {
+		action |= ActionPull
+	}
 	if !rs.restricted {
 		return user != ""
 	}
 	all := func(g grant) bool {
-		return sees(g) && slices.ContainsFunc(g.globs, glob.matchesAll)
+		return g.actions&action != 0 && slices.ContainsFunc(g.globs, glob.matchesAll)
 	}
 	return slices.ContainsFunc(rs.anonymous, all) ||
 		user != "" && slices.ContainsFunc(rs.users[user], all)

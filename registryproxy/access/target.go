@@ -52,7 +52,7 @@ func canonicalPath(u *url.URL) (string, bool) {
 func parseTarget(path string) (target, bool) {
 	rest, ok := strings.CutPrefix(path, "/v2/")
 	switch {
-	case rest == "" && (ok || path == "/v2"):
+	case ok && rest == "", path == "/v2": // from where the registry redirects
 		return target{endpoint: endpointBase}, true
 	case !ok:
 		return target{}, false
@@ -96,6 +96,19 @@ func cutLast(s string) (before, last string) {
 		return "", s
 	}
 	return s[:i], s[i+1:]
+}
+
+// methods returns the methods that the endpoint knows, for an Allow header.
+func (e endpoint) methods() string {
+	known := make([]string, 0, 4)
+	for _, method := range []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	} {
+		if _, ok := e.action(method); ok {
+			known = append(known, method)
+		}
+	}
+	return strings.Join(known, ", ")
 }
 
 // action returns what method does to an endpoint, or false if the endpoint
