@@ -45,7 +45,8 @@ func (w *responseWriter) WriteHeader(status int) {
 		return
 	}
 	w.wroteHeader = true
-	if status == http.StatusCreated || status == http.StatusAccepted {
+	// A redirect (3xx) leads to where the registry's storage is: it stays.
+	if status/100 == 2 {
 		if location := h.Get("Location"); location != "" {
 			h.Set("Location", toOwnOrigin(location))
 		}

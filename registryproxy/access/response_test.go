@@ -29,6 +29,7 @@ func TestAnswerHeaders(t *testing.T) {
 		{"upload, origin of the registry", 202,
 			h("Location", "http://registry:5000/v2/a/blobs/uploads/x?_state=a%2Fb%3D%3d"),
 			h("Location", "/v2/a/blobs/uploads/x?_state=a%2Fb%3D%3d", "Cache-Control", nt)},
+		{"state of an upload", 204, h("Location", "http://registry:5000/v2/a/blobs/uploads/x"), h("Location", "/v2/a/blobs/uploads/x", "Cache-Control", nt)},
 		{"blob, IPv6", 201, h("Location", "https://[::1]:5000/v2/a/blobs/sha256:1"), h("Location", "/v2/a/blobs/sha256:1", "Cache-Control", nt)},
 		{"without a scheme", 201, h("Location", "//evil.example/v2/a/blobs/x"), h("Location", "/v2/a/blobs/x", "Cache-Control", nt)},
 		{"user in the origin", 201, h("Location", "http://a:b@registry/v2/x"), h("Location", "/v2/x", "Cache-Control", nt)},
