@@ -105,7 +105,7 @@ func TestRegistryRestarts(t *testing.T) {
 	if listener, err = net.Listen("tcp", address); err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: realRegistry(t)}} //nolint:gosec // a test's
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: realRegistry(t)}}
 	server.Start()
 	defer server.Close()
 	if a := <-answers; a.status != http.StatusOK {

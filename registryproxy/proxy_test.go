@@ -52,7 +52,7 @@ func upstreams(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unix := &httptest.Server{Listener: listener, Config: &http.Server{Handler: realRegistry(t)}} //nolint:gosec // a test's
+	unix := &httptest.Server{Listener: listener, Config: &http.Server{Handler: realRegistry(t)}}
 	unix.Start()
 	t.Cleanup(unix.Close)
 

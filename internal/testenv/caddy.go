@@ -91,9 +91,9 @@ https://`+c.Host+` {
 // in the background.
 func (c *Caddy) awaitCertificate() {
 	c.t.Helper()
-	config := &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12}
+	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12}}
 	Eventually(c.t, "a certificate for "+c.Host, func() error {
-		conn, err := tls.Dial("tcp", c.Host, config)
+		conn, err := dialer.DialContext(c.t.Context(), "tcp", c.Host)
 		if err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func (c *Caddy) trust() {
 // FreePort returns a TCP port that nobody listens on.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "localhost:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
 	}

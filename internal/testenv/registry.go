@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"net"
@@ -29,7 +30,7 @@ http: {addr: %q}
 `, dir, address), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "serve", config)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "serve", config) // ended in Cleanup
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -91,7 +92,8 @@ func (c *Container) Address() string {
 // Run runs the docker program, and returns what it prints.
 func (c *Container) Run(args ...string) string {
 	c.t.Helper()
-	out, err := exec.Command("docker", args...).CombinedOutput()
+	// Not the test's context: that has ended when things are removed.
+	out, err := exec.CommandContext(context.WithoutCancel(c.t.Context()), "docker", args...).CombinedOutput()
 	if err != nil {
 		c.t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
 	}

@@ -160,7 +160,7 @@ func fromInspect(r dockercontainer.InspectResponse) container {
 		c.labels = r.Config.Labels
 		for port := range r.Config.ExposedPorts {
 			if port.Proto() == "tcp" && port.Int() > 0 {
-				c.tcpPorts = append(c.tcpPorts, uint16(port.Int()))
+				c.tcpPorts = append(c.tcpPorts, uint16(port.Int())) //nolint:gosec // Docker parsed it as 16 bits
 			}
 		}
 	}

@@ -125,7 +125,7 @@ func backoff(n int, low, high time.Duration) time.Duration {
 		d *= 2
 	}
 	d = min(d, high)
-	return d - d/4 + rand.N(d/2+1)
+	return d - d/4 + rand.N(d/2+1) //nolint:gosec // it spreads load, nothing depends on it
 }
 
 // loggers are those of the configs that share a watcher. The last one speaks;

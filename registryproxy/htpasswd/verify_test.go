@@ -25,7 +25,7 @@ func TestVerifierRemembers(t *testing.T) {
 	v := newTestVerifier(t)
 	now := time.Now()
 	v.now = func() time.Time { return now }
-	hash, other := []byte(hashOf(t, "secret")), []byte(hashOf(t, "secret"))
+	hash, other := []byte(hashOfSecret(t)), []byte(hashOfSecret(t))
 	failures := 0
 	verify := func(password string) bool {
 		ok, err := v.verify(t.Context(), "alice", password, hash, func() { failures++ })
@@ -91,7 +91,7 @@ func TestVerifierShares(t *testing.T) {
 // TestVerifierBound: beyond the room there is, a login is refused at once.
 func TestVerifierBound(t *testing.T) {
 	v := newTestVerifier(t)
-	hash := []byte(hashOf(t, "secret"))
+	hash := []byte(hashOfSecret(t))
 	for v.room.TryAcquire(1) {
 	}
 	_, err := v.verify(t.Context(), "alice", "secret", hash, func() { t.Error("counted as a failure") })
@@ -154,7 +154,7 @@ func TestThrottle(t *testing.T) {
 
 func BenchmarkKnown(b *testing.B) {
 	v := newTestVerifier(b)
-	hash := []byte(hashOf(b, "secret"))
+	hash := []byte(hashOfSecret(b))
 	if ok, err := v.verify(b.Context(), "alice", "secret", hash, func() {}); !ok || err != nil {
 		b.Fatal(ok, err)
 	}

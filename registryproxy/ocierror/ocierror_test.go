@@ -139,7 +139,7 @@ func TestErrorIsFoundAndUnwraps(t *testing.T) {
 	}
 	// Caddy's error routes and access log go by this.
 	var handlerErr caddyhttp.HandlerError
-	if !errors.As(e.Handler(), &handlerErr) || handlerErr.StatusCode != 503 {
+	if !errors.As(e.Handler(), &handlerErr) || handlerErr.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("Caddy sees %+v", handlerErr)
 	}
 }
