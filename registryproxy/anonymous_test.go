@@ -38,7 +38,7 @@ func TestAnonymousClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	root := filepath.Join(c.Dir, "caddy/pki/authorities/local/root.crt")
+	root := c.RootFile
 	dir := t.TempDir()
 	run := func(name string, args ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), name, args...)

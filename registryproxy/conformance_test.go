@@ -55,7 +55,7 @@ func compareConformance(t *testing.T, program, option string, want map[string][]
 	c := testenv.NewCaddy(t)
 	c.Load("registry_proxy {\n" + option + "\nhtpasswd " + testenv.Users(t, "tester", "secret") + "\n}")
 	got := runConformance(t, program, "https://"+c.Host, "tester", "secret",
-		"SSL_CERT_FILE="+filepath.Join(c.Dir, "caddy/pki/authorities/local/root.crt"))
+		"SSL_CERT_FILE="+c.RootFile)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("results that differ (-direct +through us):\n%s", diff)
 	}

@@ -1,14 +1,21 @@
 package testenv
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -16,15 +23,17 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Caddy is a real Caddy in this process, with a certificate of its own
-// authority. There is one at a time: tests that use it don't run in parallel.
+// Caddy is a real Caddy in this process. There is one at a time: tests that use
+// it don't run in parallel. It serves a certificate that the test made, since
+// Caddy 2.11.9 has a data race between obtaining one and the start of its apps.
 type Caddy struct {
 	// Host is the address that it serves, "localhost:<port>".
 	Host string
-	// Client trusts its authority. It follows no redirects.
+	// Client trusts its certificate. It follows no redirects.
 	Client *http.Client
-	// Roots is the authority.
-	Roots *x509.CertPool
+	// Roots is what clients must trust, and RootFile the same as a PEM file.
+	Roots    *x509.CertPool
+	RootFile string
 	// Dir holds its data.
 	Dir string
 
@@ -35,10 +44,9 @@ type Caddy struct {
 func NewCaddy(t testing.TB) *Caddy {
 	t.Helper()
 	c := &Caddy{Host: "localhost:" + strconv.Itoa(FreePort(t)), Dir: t.TempDir(), t: t}
+	c.makeCertificate()
 	t.Cleanup(func() {
-		if c.Client != nil {
-			c.Client.CloseIdleConnections()
-		}
+		c.Client.CloseIdleConnections()
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping Caddy: %v", err)
 		}
@@ -62,8 +70,6 @@ func (c *Caddy) TryLoad(site string) error {
 	admin off
 	persist_config off
 	auto_https disable_redirects
-	local_certs
-	skip_install_trust
 	grace_period 5s
 	storage file_system `+filepath.Join(c.Dir, "caddy")+`
 	log {
@@ -72,33 +78,13 @@ func (c *Caddy) TryLoad(site string) error {
 	}
 }
 https://`+c.Host+` {
+tls `+c.RootFile+` `+filepath.Join(c.Dir, "key.pem")+`
 `+site+`
 }`), nil)
 	if err != nil {
 		return err
 	}
-	if err := caddy.Load(config, true); err != nil {
-		return err
-	}
-	if c.Client == nil {
-		c.trust()
-	}
-	c.awaitCertificate()
-	return nil
-}
-
-// awaitCertificate waits until a handshake succeeds: Caddy gets certificates
-// in the background.
-func (c *Caddy) awaitCertificate() {
-	c.t.Helper()
-	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12}}
-	Eventually(c.t, "a certificate for "+c.Host, func() error {
-		conn, err := dialer.DialContext(c.t.Context(), "tcp", c.Host)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
+	return caddy.Load(config, true)
 }
 
 // Log returns what was logged so far.
@@ -113,12 +99,42 @@ func (c *Caddy) Log() string {
 // URL returns the URL of a path.
 func (c *Caddy) URL(path string) string { return "https://" + c.Host + path }
 
-func (c *Caddy) trust() {
-	c.Roots = x509.NewCertPool()
-	root, err := os.ReadFile(filepath.Join(c.Dir, "caddy", "pki", "authorities", "local", "root.crt"))
-	if err != nil || !c.Roots.AppendCertsFromPEM(root) {
-		c.t.Fatalf("reading the root certificate: %v", err)
+// makeCertificate makes a certificate for localhost that is its own authority.
+func (c *Caddy) makeCertificate() {
+	c.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		c.t.Fatal(err)
 	}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(time.Now().UnixNano()),
+		Subject:               pkix.Name{CommonName: "test"},
+		DNSNames:              []string{"localhost"},
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.RootFile = filepath.Join(c.Dir, "root.crt")
+	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
+	for path, content := range map[string][]byte{
+		c.RootFile:                      root,
+		filepath.Join(c.Dir, "key.pem"): pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+	} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.Roots = x509.NewCertPool()
+	c.Roots.AppendCertsFromPEM(root)
 	c.Client = &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
