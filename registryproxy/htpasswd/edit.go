@@ -18,6 +18,10 @@ const DefaultCost = bcrypt.DefaultCost
 // ErrNoUser is returned by [Delete] for a user that has no line.
 var ErrNoUser = errors.New("no such user")
 
+// ErrUnusable is returned by [Set] and [Delete] for an edit that would leave a
+// file that Caddy refuses, and so would have no effect.
+var ErrUnusable = errors.New("the file could not be used, so nothing was changed")
+
 // Set gives user the password, in the file at path, which is made if it is
 // missing. All other lines stay as they are. Cost is 4 to 16.
 func Set(path, user, password string, cost int) error {
@@ -40,7 +44,7 @@ func Set(path, user, password string, cost int) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return writeFile(path, setLine(content, user, user+":"+string(hash)))
+	return edit(path, setLine(content, user, user+":"+string(hash)))
 }
 
 // Delete removes the lines of user from the file at path.
@@ -53,7 +57,15 @@ func Delete(path, user string) error {
 	if len(rest) == len(content) {
 		return fmt.Errorf("%w: %s has no line in %s", ErrNoUser, user, path)
 	}
-	return writeFile(path, rest)
+	return edit(path, rest)
+}
+
+// edit replaces the file at path by one that can be used.
+func edit(path string, content []byte) error {
+	if _, err := parse(content); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrUnusable, path, err)
+	}
+	return writeFile(path, content)
 }
 
 // setLine puts line in the place of the first line of user, or at the end, and
@@ -83,7 +95,7 @@ func setLine(content []byte, user, line string) []byte {
 // create makes the file at path with one user, and returns the password. It
 // reports false if there is a file already.
 func create(path, user string) (password string, made bool, err error) {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return "", false, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

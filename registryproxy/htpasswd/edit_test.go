@@ -23,7 +23,8 @@ func TestSetAndDelete(t *testing.T) {
 		t.Errorf("mode %v %v, want 0600", info.Mode(), err)
 	}
 	// Whatever else is there stays, byte for byte, and in its place.
-	const before, after = "# users of the house\r\nolder:{SHA}x\n", "\nlast:no newline"
+	secret := hashOfSecret(t)
+	before, after := "# users of the house\r\nolder:"+secret+"\r\n", "\nlast:"+secret
 	if err := os.WriteFile(path, []byte(before+string(alice)+after), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func TestSetAndDelete(t *testing.T) {
 	if err := Set(path, "bob", "three", bcrypt.MinCost); err != nil {
 		t.Fatal(err)
 	}
-	if content := read(t, path); !strings.Contains(content, "last:no newline\nbob:$2a$04$") || !strings.HasSuffix(content, "\n") {
+	if content := read(t, path); !strings.Contains(content, after+"\nbob:$2a$04$") || !strings.HasSuffix(content, "\n") {
 		t.Errorf("after a new user: %q", content)
 	}
 	for _, user := range []string{"bob", "alice"} {
@@ -53,6 +54,23 @@ func TestSetAndDelete(t *testing.T) {
 	}
 	if err := Delete(path, "bob"); !errors.Is(err, ErrNoUser) {
 		t.Errorf("deleting nobody: %v", err)
+	}
+	// Deleting the last users would leave a file that Caddy refuses: it would go
+	// on with those it knows, the deleted one included.
+	if err := os.WriteFile(path, []byte("only:"+secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Delete(path, "only"); !errors.Is(err, ErrUnusable) || read(t, path) != "only:"+secret+"\n" {
+		t.Errorf("deleting the only user: %v %q", err, read(t, path))
+	}
+	if err := os.WriteFile(path, []byte("bad:{SHA}x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Set(path, "alice", "x", bcrypt.MinCost); !errors.Is(err, ErrUnusable) || !strings.Contains(err.Error(), "line 1: the entry of user bad is not a bcrypt hash but SHA-1") {
+		t.Errorf("beside a line that can't be used: %v", err)
+	}
+	if err := Set(path, "bad", "x", bcrypt.MinCost); err != nil {
+		t.Errorf("mending that line: %v", err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
 		t.Errorf("temporary files are left: %v %v", left, err)
@@ -90,7 +108,7 @@ func TestSetErrors(t *testing.T) {
 func TestSymbolicLink(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "users")
 	link := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(target, nil, 0o600); err != nil {
+	if err := os.WriteFile(target, []byte("# none yet\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(target, link); err != nil {
@@ -99,7 +117,7 @@ func TestSymbolicLink(t *testing.T) {
 	if err := Set(link, "alice", "x", bcrypt.MinCost); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 || !strings.HasPrefix(read(t, target), "alice:") {
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 || !strings.HasPrefix(read(t, target), "# none yet\nalice:") {
 		t.Errorf("the link became %v (%v)", info.Mode(), err)
 	}
 }

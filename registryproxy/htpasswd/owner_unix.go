@@ -19,7 +19,10 @@ func keepOwner(path, model string) error {
 		return err
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		return os.Chown(path, int(st.Uid), int(st.Gid))
+		// A root without CAP_CHOWN, as in compose.yaml, may not.
+		if err := os.Chown(path, int(st.Uid), int(st.Gid)); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func init() {
 // The file holds bcrypt hashes only ($2y$, $2a$, $2b$; `caddy registry-passwd`
 // makes them). It is read again within a second after it changed; while the
 // new content can't be used, the former users stay. Successful logins are
-// remembered for 15 minutes, as keyed hashes. Unknown users take as long as
+// remembered until 15 minutes after their last use, as keyed hashes. Unknown users take as long as
 // known ones. Failures are throttled per user and per client address (the /64
 // for IPv6, no private or loopback addresses), and only so many passwords are
 // verified at once; what is too much is refused with the reason 429, which
@@ -117,7 +117,10 @@ func (p *Provider) Provision(ctx caddy.Context) error {
 	p.shared = value.(*shared)
 	_, err = p.shared.file.refresh(time.Now())
 	if p.Create != "" && errors.Is(err, fs.ErrNotExist) {
-		return nil // Start makes it
+		if p.shared.file.users.Load() != nil {
+			p.logger.Warn("htpasswd file can't be used; its former users stay", zap.String("file", p.File), zap.Error(err))
+		}
+		return nil // Start makes it, if there were no users yet
 	}
 	return err
 }
@@ -131,8 +134,13 @@ func (p *Provider) Cleanup() error {
 	return err
 }
 
-// Start makes the user that Create names, if the file is missing.
+// Start makes the user that Create names, if the file is missing. It makes none
+// where a config before had users from there: a file that is away for a moment
+// is no new installation.
 func (p *Provider) Start() error {
+	if p.shared.file.users.Load() != nil {
+		return nil
+	}
 	password, made, err := create(p.File, p.Create)
 	if err != nil {
 		return fmt.Errorf("making htpasswd file %s with user %s: %w", p.File, p.Create, err)
@@ -142,7 +150,8 @@ func (p *Provider) Start() error {
 	}
 	if _, err := fmt.Fprintf(p.output, "\nMade user %s in %s. The password is shown only this once:\n\n    %s\n\n",
 		p.Create, p.File, password); err != nil {
-		return fmt.Errorf("printing the new password: %w", err)
+		// Nobody would ever know it.
+		return errors.Join(fmt.Errorf("printing the new password: %w", err), os.Remove(p.File))
 	}
 	_, err = p.shared.file.refresh(time.Now())
 	return err
@@ -195,16 +204,19 @@ func (p *Provider) login(r *http.Request, user, password string) *ocierror.Error
 		hash = us.dummy
 	}
 	addr := clientAddr(r)
-	if wait := p.shared.throttle.wait(now, addr, user); wait > 0 {
+	// A user whose line is new or changed starts with a clean slate.
+	account := user + ":" + string(hash)
+	if wait := p.shared.throttle.wait(now, addr, account); wait > 0 {
 		return tooMany("too many failed logins", wait)
 	}
 	ok, err := p.shared.verifier.verify(r.Context(), user, password, hash, func() {
-		p.shared.throttle.failed(now, addr, user)
+		p.shared.throttle.failed(now, addr, account)
 	})
 	switch {
 	case err != nil:
 		return tooMany("too many logins at once", time.Second)
-	case ok && exists:
+	// Asked again, since the run may have begun before the user's hash changed.
+	case ok && exists && p.shared.verifier.isKnown(user, password, hash):
 		return nil
 	}
 	p.logger.Info("login failed", zap.String("user", clip(user)), zap.Stringer("addr", addr))

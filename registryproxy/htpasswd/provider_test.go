@@ -144,7 +144,7 @@ func TestBadFiles(t *testing.T) {
 	t.Setenv("TESTDIR", t.TempDir())
 	dir := t.TempDir()
 	for name, says := range map[string]string{
-		"missing": "is missing", "empty": "line 1: the file holds no user", "plain": "line 1: the entry of user bob is not a bcrypt hash", "folder": "not a regular file",
+		"missing": "is missing", "empty": "line 1: the file holds no user", "plain": "line 1: the entry of user bob is not a bcrypt hash", "half-written": "line 1: the entry of user bob is a damaged bcrypt hash", "folder": "not a regular file",
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, name)
@@ -152,6 +152,8 @@ func TestBadFiles(t *testing.T) {
 			switch name {
 			case "empty":
 				err = os.WriteFile(path, nil, 0o600)
+			case "half-written":
+				err = os.WriteFile(path, []byte("bob:$2a$10$abc"), 0o600)
 			case "plain":
 				err = os.WriteFile(path, []byte("bob:secret"), 0o600)
 			case "folder":
@@ -206,6 +208,42 @@ func TestCreate(t *testing.T) {
 	}
 	if got := login(t, c, "admin", found[1]); got != 200 {
 		t.Errorf("login after a reload: %d", got)
+	}
+	// A file that is away during a reload is no new installation.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if again := captureStderr(t, func() { c.Load(site(path, "{\ncreate admin\n}")) }); strings.Contains(again, "Made user") {
+		t.Errorf("made while the file was away: %q", again)
+	}
+	if got := login(t, c, "admin", found[1]); got != 200 {
+		t.Errorf("login while the file is away: %d", got)
+	}
+}
+
+// TestThrottled: who guesses is told to wait, while the user who is logged in
+// already goes on.
+func TestThrottled(t *testing.T) {
+	t.Setenv("TESTDIR", t.TempDir())
+	c := testenv.NewCaddy(t)
+	c.Load(site(testenv.Users(t, "alice", "a"), ""))
+	if got := login(t, c, "alice", "a"); got != 200 {
+		t.Fatalf("login: %d", got)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL("/v2/"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for guess := range 11 {
+		req.SetBasicAuth("alice", strings.Repeat("x", guess+1))
+		resp := status(t, c, req)
+		wait := resp.Header.Get("Retry-After")
+		if guess < 10 && resp.StatusCode != 401 || guess == 10 && (resp.StatusCode != 429 || wait == "" || wait == "0") {
+			t.Errorf("guess %d: %s, Retry-After %q", guess+1, resp.Status, wait)
+		}
+	}
+	if got := login(t, c, "alice", "a"); got != 200 {
+		t.Errorf("alice, who is logged in: %d", got)
 	}
 }
 

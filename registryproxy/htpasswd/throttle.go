@@ -17,7 +17,7 @@ const (
 	throttleSize = 16384
 )
 
-// throttle counts failed logins by client address and by user.
+// throttle counts failed logins by client address and by account.
 type throttle struct {
 	mu    sync.Mutex // guards the making of limiters
 	fails *lru.Cache[string, *rate.Limiter]
@@ -28,11 +28,11 @@ func newThrottle() (*throttle, error) {
 	return &throttle{fails: fails}, err
 }
 
-// wait returns how long a client at addr must wait before it may try to be
-// user. Zero: it need not.
-func (t *throttle) wait(now time.Time, addr netip.Addr, user string) time.Duration {
+// wait returns how long a client at addr must wait before it may try to log in
+// to account. Zero: it need not.
+func (t *throttle) wait(now time.Time, addr netip.Addr, account string) time.Duration {
 	var longest time.Duration
-	for _, key := range throttleKeys(addr, user) {
+	for _, key := range throttleKeys(addr, account) {
 		limiter, ok := t.fails.Get(key)
 		if !ok {
 			continue
@@ -45,8 +45,8 @@ func (t *throttle) wait(now time.Time, addr netip.Addr, user string) time.Durati
 }
 
 // failed counts a failure.
-func (t *throttle) failed(now time.Time, addr netip.Addr, user string) {
-	for _, key := range throttleKeys(addr, user) {
+func (t *throttle) failed(now time.Time, addr netip.Addr, account string) {
+	for _, key := range throttleKeys(addr, account) {
 		t.limiter(key).AllowN(now, 1)
 	}
 }
@@ -66,8 +66,8 @@ func (t *throttle) limiter(key string) *rate.Limiter {
 // whole /64 to choose from. Loopback and private addresses don't count: they
 // may belong to a proxy or to the gateway of a bridge, behind which all
 // clients have the same.
-func throttleKeys(addr netip.Addr, user string) []string {
-	keys := []string{"user " + user}
+func throttleKeys(addr netip.Addr, account string) []string {
+	keys := []string{"account " + account}
 	addr = addr.Unmap().WithZone("")
 	if !addr.IsValid() || addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() {
 		return keys

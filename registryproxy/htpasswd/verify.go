@@ -19,8 +19,10 @@ import (
 const (
 	// cacheSize bounds how many logins are remembered: 32 bytes and a time each.
 	cacheSize = 4096
-	// cacheTime is how long a login is remembered. A change of the file ends it
-	// at once, since the stored hash is part of what is remembered.
+	// cacheTime is how long a login is remembered after its last use: a client
+	// at work must not come to depend on the throttle, which strangers can fill.
+	// A change of the file ends it at once, since the stored hash is part of what
+	// is remembered.
 	cacheTime = 15 * time.Minute
 	// maxWait bounds how long a login waits for a processor.
 	maxWait = 5 * time.Second
@@ -88,11 +90,17 @@ func (v *verifier) mac(parts ...[]byte) (sum fingerprint) {
 func (v *verifier) isKnown(user, password string, hash []byte) bool {
 	sum := v.mac([]byte(user), []byte(password), hash)
 	until, ok := v.known.Get(sum)
-	if ok && v.now().After(until) {
+	now := v.now()
+	switch {
+	case !ok:
+		return false
+	case now.After(until):
 		v.known.Remove(sum)
 		return false
+	case until.Sub(now) < cacheTime/2: // not on each request
+		v.known.Add(sum, now.Add(cacheTime))
 	}
-	return ok
+	return true
 }
 
 // verify reports whether hash is that of password. Requests with the same user

@@ -1,15 +1,12 @@
 package htpasswd
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"golang.org/x/crypto/bcrypt"
 )
 
 func newTestVerifier(t testing.TB) *verifier {
@@ -51,6 +48,13 @@ func TestVerifierRemembers(t *testing.T) {
 	if v.isKnown("alices", "ecret", hash) || v.isKnown("alic", "esecret", hash) {
 		t.Error("user and password run into one another")
 	}
+	// Who is at work stays known.
+	for range 10 {
+		now = now.Add(cacheTime - time.Minute)
+		if !v.isKnown("alice", "secret", hash) {
+			t.Fatal("a login is forgotten while it is used")
+		}
+	}
 	now = now.Add(cacheTime + time.Second)
 	if v.isKnown("alice", "secret", hash) {
 		t.Error("a login is remembered for ever")
@@ -60,32 +64,30 @@ func TestVerifierRemembers(t *testing.T) {
 // TestVerifierShares: equal requests at once cost one bcrypt run, and one
 // failure.
 func TestVerifierShares(t *testing.T) {
-	v := newTestVerifier(t)
-	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.DefaultCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Nothing runs until all have come.
-	if err := v.runs.Acquire(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	var failures, done atomic.Int32
-	var group sync.WaitGroup
-	for range 20 {
-		group.Go(func() {
-			ok, err := v.verify(context.Background(), "alice", "wrong", hash, func() { failures.Add(1) })
-			if ok || err != nil {
-				t.Errorf("%v %v", ok, err)
-			}
-			done.Add(1)
-		})
-	}
-	// All twenty fit, although there is room for fewer runs.
-	v.runs.Release(1)
-	group.Wait()
-	if done.Load() != 20 || failures.Load() >= 20 {
-		t.Errorf("%d requests, %d runs that failed", done.Load(), failures.Load())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		v := newTestVerifier(t)
+		hash := []byte(hashOfSecret(t))
+		// No run begins until all requests have come.
+		held := int64(0)
+		for v.runs.TryAcquire(1) {
+			held++
+		}
+		failures := 0
+		var group sync.WaitGroup
+		for range 20 {
+			group.Go(func() {
+				if ok, err := v.verify(t.Context(), "alice", "wrong", hash, func() { failures++ }); ok || err != nil {
+					t.Errorf("%v %v", ok, err)
+				}
+			})
+		}
+		synctest.Wait()
+		v.runs.Release(held)
+		group.Wait()
+		if failures != 1 {
+			t.Errorf("%d runs, want 1", failures)
+		}
+	})
 }
 
 // TestVerifierBound: beyond the room there is, a login is refused at once.
