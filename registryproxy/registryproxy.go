@@ -87,9 +87,9 @@ func init() {
 //			}
 //		}
 //	}
-//	handle_errors /v2 /v2/* {
-//		registry_error                      # http.handlers.registry_error
-//	}
+//
+// with an error route of its own, which the Caddyfile has no words for, of the
+// one handler http.handlers.registry_error.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
