@@ -8,14 +8,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/startup"
 )
 
@@ -58,33 +56,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("folder of the embedded registry: %w", err)
 	}
 	h.Root = root
-	// One registry serves all configs with this folder: an upload that began
-	// before a reload goes on after it, since its state is signed with a secret
-	// of the registry.
-	value, _, err := pool.LoadOrNew(root, func() (caddy.Destructor, error) {
-		return openRegistry(root)
-	})
-	if err != nil {
+	if h.registry, err = registries.get(root); err != nil {
 		return err
 	}
-	h.registry = value.(*registry)
 	app, err := startup.Load(ctx)
 	if err != nil {
 		return err
 	}
 	app.Register(h)
 	return nil
-}
-
-var pool = caddy.NewUsagePool()
-
-// Cleanup lets go of the registry.
-func (h *Handler) Cleanup() error {
-	if h.registry == nil {
-		return nil
-	}
-	_, err := pool.Delete(h.Root)
-	return err
 }
 
 // Start makes the folder. Where that fails, the registry answers 503 until it
@@ -94,7 +74,7 @@ func (h *Handler) Start() error {
 		h.logger.Error("folder of the registry can't be made; requests are answered with 503 until it can",
 			zap.String("folder", h.Root), zap.Error(err))
 	}
-	h.registry.startPurge(h.logger)
+	h.registry.startPurge()
 	return nil
 }
 
@@ -114,69 +94,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	return nil
 }
 
-// storageErrors turns the registry's 500 into a 503 that says what is wrong
-// with the folder, if something is.
-type storageErrors struct {
-	*caddyhttp.ResponseWriterWrapper
-	handler  *Handler
-	request  *http.Request
-	replaced bool
-}
-
-func (w *storageErrors) WriteHeader(status int) {
-	if status >= http.StatusInternalServerError {
-		if reason := unwritable(w.handler.Root); reason != nil {
-			w.handler.logger.Error("registry can't write to its folder",
-				zap.String("folder", w.handler.Root), zap.Error(reason))
-			w.replaced = true
-			// An error in writing shows in the registry's own writes, too.
-			_ = ocierror.Write(w.ResponseWriterWrapper, w.request, &ocierror.Error{
-				Status:     http.StatusServiceUnavailable,
-				Code:       ocierror.Unavailable,
-				Message:    "the registry can't write to its storage: " + rootCause(reason).Error(),
-				RetryAfter: 30 * time.Second,
-			})
-			return
-		}
-	}
-	w.ResponseWriterWrapper.WriteHeader(status)
-}
-
-func (w *storageErrors) Write(p []byte) (int, error) {
-	if w.replaced {
-		return len(p), nil
-	}
-	return w.ResponseWriterWrapper.Write(p)
-}
-
-// unwritable tries to write a small file to the folder.
-func unwritable(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".probe-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(make([]byte, 4096))
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
-}
-
-// rootCause returns the innermost error: for one of the file system, the part
-// without a path, which is not for clients.
-func rootCause(err error) error {
-	for {
-		switch e := err.(type) { //nolint:errorlint // it is taken apart here
-		case interface{ Unwrap() error }:
-			err = e.Unwrap()
-		case interface{ Unwrap() []error }:
-			err = e.Unwrap()[0]
-		default:
-			return err
-		}
-	}
-}
-
 // UnmarshalCaddyfile reads: embedded <dir>
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -189,7 +106,6 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
-	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ caddyfile.Unmarshaler       = (*Handler)(nil)
 	_ startup.Hook                = (*Handler)(nil)

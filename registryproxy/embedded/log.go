@@ -19,7 +19,11 @@ var useCaddyLog = sync.OnceFunc(func() {
 	logrus.AddHook(logHook{})
 })
 
-// logHook passes entries on to Caddy's default logger, which follows reloads.
+// currentLogger is Caddy's default logger as the running config sets it. What
+// outlives a config asks for it each time.
+func currentLogger() *zap.Logger { return caddy.Log().Named("http.handlers.registry") }
+
+// logHook passes entries on to Caddy's log.
 type logHook struct{}
 
 func (logHook) Levels() []logrus.Level { return logrus.AllLevels }
@@ -27,8 +31,7 @@ func (logHook) Levels() []logrus.Level { return logrus.AllLevels }
 // Fire writes e. Its fields describe the request, which Caddy's access log has
 // already, with credentials removed; of them only the error's are kept.
 func (logHook) Fire(e *logrus.Entry) error {
-	logger := caddy.Log().Named("http.handlers.registry")
-	c := logger.Check(levelOf(e), e.Message)
+	c := currentLogger().Check(levelOf(e), e.Message)
 	if c == nil {
 		return nil
 	}

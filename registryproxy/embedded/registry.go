@@ -2,34 +2,51 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
-	"github.com/distribution/distribution/v3/registry/storage"
-	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the only driver
-	"go.uber.org/zap"
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the only driver
 )
 
-const (
-	// uploadAge is how old an upload must be to count as given up.
-	uploadAge = 7 * 24 * time.Hour
-	// purgeInterval is how often such uploads are looked for.
-	purgeInterval = 24 * time.Hour
-)
+// registries holds the registry of each folder that a config of this process
+// named.
+//
+// An upload that began before a reload goes on after it only with the same
+// registry, since its state is signed with a secret of the registry. And a
+// registry is kept even after its last config, unlike in a caddy.UsagePool,
+// because it can't be closed: handlers.NewApp starts a goroutine (the
+// broadcaster of its events) that its Shutdown does not end. So there is one
+// such goroutine per folder and not one per reload.
+var registries = registryPool{byRoot: make(map[string]*registry)}
 
-// registry is the reference registry on one folder, for as long as a config
-// uses it.
+// registryPool opens one registry per folder and keeps it as long as the
+// process lives.
+type registryPool struct {
+	mu     sync.Mutex // guards all following fields
+	byRoot map[string]*registry
+}
+
+func (p *registryPool) get(root string) (*registry, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r, ok := p.byRoot[root]; ok {
+		return r, nil
+	}
+	r, err := openRegistry(root)
+	if err != nil {
+		return nil, err
+	}
+	p.byRoot[root] = r
+	return r, nil
+}
+
+// registry is the reference registry on one folder.
 type registry struct {
 	*handlers.App
-	root string
+	driver storagedriver.StorageDriver // of the same folder, for the purge
 
 	mu     sync.Mutex // guards all following fields
 	starts int        // configs that started and did not stop
@@ -37,8 +54,8 @@ type registry struct {
 	done   chan struct{}
 }
 
-// openRegistry makes a registry. It neither reads nor writes the folder, and
-// starts no goroutine.
+// openRegistry makes a registry. It neither reads nor writes the folder. The
+// registry can't be closed; see [registries].
 func openRegistry(root string) (r *registry, err error) {
 	// The reference registry panics where its config is wrong.
 	defer func() {
@@ -57,69 +74,10 @@ func openRegistry(root string) (r *registry, err error) {
 		},
 	}
 	config.Catalog.MaxEntries = 1000
-	useCaddyLog()
-	return &registry{App: handlers.NewApp(context.Background(), config), root: root}, nil
-}
-
-// Destruct ends the registry with its last config.
-func (r *registry) Destruct() error { return r.Shutdown() }
-
-// startPurge removes uploads that were given up, now and once a day, until the
-// last config that called it calls stopPurge.
-func (r *registry) startPurge(logger *zap.Logger) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.starts++; r.starts > 1 {
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r.cancel, r.done = cancel, make(chan struct{})
-	go func() {
-		defer close(r.done)
-		r.purge(ctx, logger)
-	}()
-}
-
-func (r *registry) stopPurge() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.starts--; r.starts == 0 {
-		r.cancel()
-		<-r.done
-	}
-}
-
-func (r *registry) purge(ctx context.Context, logger *zap.Logger) {
-	ticker := time.NewTicker(purgeInterval)
-	defer ticker.Stop()
-	for {
-		if err := purgeUploads(ctx, r.root, time.Now().Add(-uploadAge), logger); err != nil {
-			logger.Warn("removing uploads that were given up failed, will be tried again",
-				zap.Duration("in", purgeInterval), zap.Error(err))
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// purgeUploads removes the uploads that began before a time.
-func purgeUploads(ctx context.Context, root string, before time.Time, logger *zap.Logger) error {
-	if _, err := os.Stat(filepath.Join(root, "docker", "registry", "v2", "repositories")); errors.Is(err, fs.ErrNotExist) {
-		return nil // nothing was pushed yet
-	}
-	driver, err := factory.Create(ctx, "filesystem", map[string]any{"rootdirectory": root})
+	driver, err := filesystem.FromParameters(map[string]any{"rootdirectory": root})
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("opening the registry in %s: %w", root, err)
 	}
-	deleted, errs := storage.PurgeUploads(ctx, driver, before, true)
-	if len(deleted) > 0 {
-		logger.Info("removed uploads that were given up", zap.Int("uploads", len(deleted)))
-	}
-	if len(errs) > 0 && ctx.Err() == nil {
-		return errs[0]
-	}
-	return nil
+	useCaddyLog()
+	return &registry{App: handlers.NewApp(context.Background(), config), driver: driver}, nil
 }

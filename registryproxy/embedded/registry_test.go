@@ -1,79 +1,35 @@
 package embedded
 
 import (
-	"net/http"
-	"net/http/httptest"
-	"os"
 	"path/filepath"
+	"sync"
 	"testing"
-	"time"
-
-	"go.uber.org/zap"
 )
 
-// TestPurge removes uploads that were given up, and leaves those that go on.
-func TestPurge(t *testing.T) {
+// TestRegistryPool guards that a reload does not open a folder's registry
+// again: the new one would refuse the uploads that the old one began, and the
+// old one's goroutine would stay.
+func TestRegistryPool(t *testing.T) {
+	pool := registryPool{byRoot: make(map[string]*registry)}
 	root := t.TempDir()
-	r, err := openRegistry(root)
-	if err != nil {
-		t.Fatal(err)
+	got := make([]*registry, 4)
+	var wg sync.WaitGroup
+	for i := range got {
+		wg.Go(func() {
+			var err error
+			if got[i], err = pool.get(root); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	if err := purgeUploads(t.Context(), root, time.Now(), zap.NewNop()); err != nil {
-		t.Errorf("in an empty folder: %v", err)
-	}
-	begin := func(repository string) {
-		w := httptest.NewRecorder()
-		r.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", nil))
-		if w.Code != http.StatusAccepted {
-			t.Fatalf("beginning an upload: %d %s", w.Code, w.Body)
+	wg.Wait()
+	for _, r := range got {
+		if r == nil || r != got[0] {
+			t.Fatalf("registries of one folder: %p", got)
 		}
 	}
-	begin("old")
-	begin("young")
-	uploads := func(repository string) []string {
-		found, err := filepath.Glob(filepath.Join(root, "docker/registry/v2/repositories", repository, "_uploads/*/startedat"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return found
-	}
-	old := uploads("old")
-	if len(old) != 1 {
-		t.Fatalf("uploads: %v", old)
-	}
-	weekAgo := time.Now().Add(-uploadAge - time.Hour).UTC().Format(time.RFC3339)
-	if err := os.WriteFile(old[0], []byte(weekAgo), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := purgeUploads(t.Context(), root, time.Now().Add(-uploadAge), zap.NewNop()); err != nil {
-		t.Fatal(err)
-	}
-	if left := uploads("old"); len(left) != 0 {
-		t.Errorf("still there: %v", left)
-	}
-	if left := uploads("young"); len(left) != 1 {
-		t.Errorf("gone with it: %v", left)
-	}
-}
-
-// TestPurgeEnds: the last config that stops ends the goroutine, and waits.
-func TestPurgeEnds(t *testing.T) {
-	r, err := openRegistry(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.startPurge(zap.NewNop())
-	r.startPurge(zap.NewNop())
-	r.stopPurge()
-	select {
-	case <-r.done:
-		t.Error("ended while a config uses it")
-	default:
-	}
-	r.stopPurge()
-	select {
-	case <-r.done:
-	default:
-		t.Error("not ended, or not waited for")
+	other, err := pool.get(filepath.Join(root, "other"))
+	if err != nil || other == got[0] {
+		t.Errorf("another folder has the same registry (%v)", err)
 	}
 }
