@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	_ "github.com/caddy-nas/caddy-nas-registry"
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 // TestValid: each shipped Caddyfile is formatted, adapts without a warning, and
@@ -19,7 +20,7 @@ func TestValid(t *testing.T) {
 	if err != nil || len(files) < 2 {
 		t.Fatalf("found only %v: %v", files, err)
 	}
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	testenv.Storage(t)
 	t.Setenv("REGISTRY_DATA", t.TempDir())
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {

@@ -169,16 +169,9 @@ func pushLarge(t *testing.T, p *process) {
 	p.must(t, http.MethodPut, location+"&digest="+digest, nil, 0, http.StatusCreated)
 
 	pulled := sha256.New()
-	resp, err := p.request(t, http.MethodGet, "/v2/large/blobs/"+digest, nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	for n := int64(0); n < largeSize; n += chunkSize {
-		if _, err := io.CopyN(pulled, resp.Body, chunkSize); err != nil {
-			t.Fatalf("pulling, after %d bytes: %v", n, err)
-		}
-		if n%(progressAt*chunkSize) == 0 {
+	for i := range largeSize / chunkSize {
+		p.pullChunk(t, "/v2/large/blobs/"+digest, int64(i)*chunkSize, pulled)
+		if i%progressAt == 0 {
 			p.checkMemory(t, "while pulling")
 		}
 	}
@@ -187,6 +180,29 @@ func pushLarge(t *testing.T, p *process) {
 	}
 	t.Logf("greatest resident memory: %d MiB", p.memory(t, "VmHWM"))
 	p.checkMemory(t, "afterwards")
+}
+
+// pullChunk writes the chunk of a blob at offset to w.
+func (p *process) pullChunk(t *testing.T, path string, offset int64, w io.Writer) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("admin", p.password)
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+chunkSize-1))
+	resp, err := p.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	want := fmt.Sprintf("bytes %d-%d/%d", offset, offset+chunkSize-1, int64(largeSize))
+	if got := resp.Header.Get("Content-Range"); resp.StatusCode != http.StatusPartialContent || got != want {
+		t.Fatalf("pulling: %s, Content-Range %q, want %q", resp.Status, got, want)
+	}
+	if n, err := io.Copy(w, resp.Body); err != nil || n != chunkSize {
+		t.Fatalf("pulling at %d: %d bytes, %v", offset, n, err)
+	}
 }
 
 func (p *process) must(t *testing.T, method, path string, body io.Reader, size int64, want int) *http.Response {

@@ -1,6 +1,9 @@
 package registryproxy_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"crypto/rand"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,18 +33,22 @@ func TestDockerEngine(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	must := func(stdin string, args ...string) {
+	must := func(stdin string, args ...string) string {
 		t.Helper()
-		if out, err := docker(stdin, args...); err != nil {
+		out, err := docker(stdin, args...)
+		if err != nil {
 			t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
+		return out
 	}
 	if out, err := docker("wrong", "login", "--username", "alice", "--password-stdin", c.Host); err == nil || !strings.Contains(out, "401 Unauthorized") {
 		t.Errorf("login with a wrong password: %v %s", err, out)
 	}
 	image := c.Host + "/team/app:v1"
-	must("", "tag", "registry:3", image)
-	t.Cleanup(func() { _, _ = docker("", "rmi", image) })
+	// Nothing else has its layer: without this name the engine has to pull it.
+	must(randomTar(t), "import", "-", image)
+	// Not the test's context: that has ended by then.
+	t.Cleanup(func() { _ = exec.Command("docker", "rmi", "--force", image).Run() })
 
 	must("b", "login", "--username", "bob", "--password-stdin", c.Host)
 	if out, err := docker("", "push", image); err == nil || !strings.Contains(out, "denied") {
@@ -49,10 +56,18 @@ func TestDockerEngine(t *testing.T) {
 	}
 	must("right", "login", "--username", "alice", "--password-stdin", c.Host)
 	must("", "push", image)
+	remove := func() {
+		t.Helper()
+		if out := must("", "rmi", image); !strings.Contains(out, "Deleted: sha256:") {
+			t.Fatalf("removing the image left its layer: %s", out)
+		}
+	}
 	pull := func() {
 		t.Helper()
-		must("", "rmi", image)
-		must("", "pull", image)
+		remove()
+		if out := must("", "pull", image); !strings.Contains(out, "Pull complete") {
+			t.Errorf("no layer was pulled: %s", out)
+		}
 	}
 	pull()
 
@@ -76,9 +91,27 @@ func TestDockerEngine(t *testing.T) {
 	if status, _, body := do(t, c, req); status != http.StatusAccepted {
 		t.Errorf("deleting the tag: %d %s", status, body)
 	}
-	must("", "rmi", image)
+	remove()
 	if out, err := docker("", "pull", image); err == nil || !strings.Contains(out, "not found") && !strings.Contains(out, "unknown") {
 		t.Errorf("pulling the deleted tag: %v %s", err, out)
 	}
-	must("", "tag", "registry:3", image)
+}
+
+// randomTar returns an archive of one file with random bytes.
+func randomTar(t *testing.T) string {
+	t.Helper()
+	content := make([]byte, 300<<10)
+	_, _ = rand.Read(content) // never fails
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := w.WriteHeader(&tar.Header{Name: "random", Mode: 0o644, Size: int64(len(content))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return archive.String()
 }

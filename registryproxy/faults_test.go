@@ -1,21 +1,13 @@
 package registryproxy_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	specs "github.com/opencontainers/distribution-spec/specs-go/v1"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
@@ -74,45 +66,6 @@ func TestRegistryFaults(t *testing.T) {
 	}
 }
 
-// TestRegistryRestarts: while nobody listens a request waits; it is answered
-// as soon as the registry is back.
-func TestRegistryRestarts(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-
-	c := testenv.NewCaddy(t)
-	c.Load("registry_proxy {\nto " + address + "\nhtpasswd " + testenv.Users(t, "a", "b") + "\n}")
-	type answer struct {
-		status int
-		body   string
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		status, body := get(t, c, "a:b", "/v2/_catalog")
-		answers <- answer{status, body}
-	}()
-	// The proxy has met the closed port when it says so.
-	testenv.Eventually(t, "the first failed dial", func() error {
-		if !strings.Contains(c.Log(), "selected upstream") {
-			return errors.New("the log has none")
-		}
-		return nil
-	})
-	if listener, err = net.Listen("tcp", address); err != nil {
-		t.Fatal(err)
-	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: realRegistry(t)}}
-	server.Start()
-	defer server.Close()
-	if a := <-answers; a.status != http.StatusOK {
-		t.Errorf("a request during the restart: %d %s", a.status, a.body)
-	}
-}
-
 // TestHeaders: what a client says about proxies in front of us neither reaches
 // the registry nor shapes the Location that the client gets; the login stays
 // here.
@@ -160,25 +113,6 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestReloadDuringUpload: an upload to the embedded registry goes on after a
-// reload. Its state is signed with a secret of the registry.
-func TestReloadDuringUpload(t *testing.T) {
-	c := testenv.NewCaddy(t)
-	site := "registry_proxy {\nembedded " + t.TempDir() + "\nhtpasswd " + testenv.Users(t, "a", "b") + "\n}"
-	c.Load(site)
-	content := bytes.Repeat([]byte("blob"), 1024)
-	half := len(content) / 2
-	location := send(t, c, http.MethodPost, "/v2/app/blobs/uploads/", nil, http.StatusAccepted)
-	location = send(t, c, http.MethodPatch, location, content[:half], http.StatusAccepted)
-	c.Load(site)
-	location = send(t, c, http.MethodPatch, location, content[half:], http.StatusAccepted)
-	sum := digest.FromBytes(content).String()
-	send(t, c, http.MethodPut, location+"&digest="+sum, nil, http.StatusCreated)
-	if status, body := get(t, c, "a:b", "/v2/app/blobs/"+sum); status != 200 || body != string(content) {
-		t.Errorf("the blob after its upload: %d, %d bytes", status, len(body))
-	}
-}
-
 // TestEmbeddedCannotWrite: a folder that can't be made is no reason to refuse
 // the config; a push is told why, and works once the folder can be made.
 func TestEmbeddedCannotWrite(t *testing.T) {
@@ -206,62 +140,4 @@ func TestEmbeddedCannotWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(t, c, http.MethodPost, "/v2/app/blobs/uploads/", nil, http.StatusAccepted)
-}
-
-// TestStalledUpload: a client that stalls for 75 s in the middle of a PATCH
-// goes on afterwards. Caddy's own default would have cut it off after 60 s.
-func TestStalledUpload(t *testing.T) {
-	testenv.Time(t)
-	c := testenv.NewCaddy(t)
-	server := httptest.NewServer(realRegistry(t))
-	defer server.Close()
-	c.Load("registry_proxy {\nto " + server.Listener.Addr().String() + "\nhtpasswd " + testenv.Users(t, "a", "b") + "\n}")
-	location := send(t, c, http.MethodPost, "/v2/app/blobs/uploads/", nil, http.StatusAccepted)
-	reader, writer := io.Pipe()
-	go func() {
-		_, _ = writer.Write([]byte("first half, "))
-		time.Sleep(75 * time.Second) // it is the stall that is tested
-		_, _ = writer.Write([]byte("second half"))
-		writer.Close()
-	}()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, c.URL(location), reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.SetBasicAuth("a", "b")
-	req.ContentLength = int64(len("first half, second half"))
-	status, header, body := do(t, c, req)
-	if status != http.StatusAccepted || header.Get("Range") != "0-22" {
-		t.Errorf("after the stall: %d, Range %q, %s", status, header.Get("Range"), body)
-	}
-}
-
-// send makes a request as user a and returns the Location of its answer, as a
-// path.
-func send(t *testing.T, c *testenv.Caddy, method, path string, content []byte, want int) string {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, c.URL(path), bytes.NewReader(content))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.SetBasicAuth("a", "b")
-	status, header, body := do(t, c, req)
-	if status != want {
-		t.Fatalf("%s %s: %d %s, want %d", method, path, status, body, want)
-	}
-	location, err := req.URL.Parse(header.Get("Location"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return location.RequestURI()
-}
-
-// ociError returns the first error of an OCI error body.
-func ociError(t *testing.T, body string) specs.ErrorInfo {
-	t.Helper()
-	var response specs.ErrorResponse
-	if err := json.Unmarshal([]byte(body), &response); err != nil || len(response.Errors) == 0 {
-		t.Fatalf("not an OCI error body: %q (%v)", body, err)
-	}
-	return response.Errors[0]
 }

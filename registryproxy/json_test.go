@@ -19,21 +19,22 @@ func TestModulesFromJSON(t *testing.T) {
 	users := testenv.Users(t, "alice", "secret")
 	config := fmt.Sprintf(`{
 	"admin": {"disabled": true, "config": {"persist": false}},
+	"storage": {"module": "file_system", "root": %q},
 	"apps": {"http": {"servers": {"s": {"listen": ["localhost:%d"], "automatic_https": {"disable": true}, "routes": [
 		{"match": [{"path": ["/page"]}], "handle": [
 			{"handler": "authentication", "providers": {"htpasswd": {"file": %q, "realm": "the house"}}},
 			{"handler": "static_response", "body": "for {http.auth.user.id}"}
 		]},
-		{"match": [{"host": ["bare.localhost"]}], "handle": [{"handler": "registry", "root": %[3]q}]},
+		{"match": [{"host": ["bare.localhost"]}], "handle": [{"handler": "registry", "root": %[4]q}]},
 		{"match": [{"host": ["ruled.localhost"]}], "handle": [
 			{"handler": "registry_access", "allow": [{"subject": "anonymous", "actions": ["pull"], "repositories": ["public/**"]}]},
-			{"handler": "registry", "root": %[3]q}
+			{"handler": "registry", "root": %[4]q}
 		]},
 		{"match": [{"host": ["container.localhost"]}], "handle": [
-			{"handler": "reverse_proxy", "dynamic_upstreams": {"source": "registry_container", "host": "unix://%[3]s/docker.sock"}}
+			{"handler": "reverse_proxy", "dynamic_upstreams": {"source": "registry_container", "host": "unix://%[4]s/docker.sock"}}
 		]}
 	]}}}}
-}`, port, users, t.TempDir())
+}`, t.TempDir(), port, users, t.TempDir())
 	if err := caddy.Load([]byte(config), true); err != nil {
 		t.Fatal(err)
 	}

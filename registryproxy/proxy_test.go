@@ -1,9 +1,6 @@
 package registryproxy_test
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,32 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
-
-// realRegistry returns the reference registry, as its program sets it up.
-func realRegistry(t *testing.T) http.Handler {
-	t.Helper()
-	config := &configuration.Configuration{
-		Version: configuration.CurrentVersion,
-		Storage: configuration.Storage{
-			"filesystem":  {"rootdirectory": t.TempDir()},
-			"delete":      {"enabled": true},
-			"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
-		},
-	}
-	config.Catalog.MaxEntries = 1000
-	return handlers.NewApp(context.Background(), config)
-}
 
 // upstreams returns, by name, each way to a registry that needs no Docker, as
 // an option of the directive.
@@ -219,56 +195,4 @@ func TestOtherPaths(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d", path, status, body, want)
 		}
 	}
-}
-
-func reference(t *testing.T, c *testenv.Caddy, s string) name.Reference {
-	t.Helper()
-	ref, err := name.ParseReference(c.Host + "/" + s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ref
-}
-
-// as returns the options of a client that logs in, or not for an empty user.
-func as(c *testenv.Caddy, user, password string) []remote.Option {
-	options := []remote.Option{remote.WithTransport(c.Client.Transport)}
-	if user == "" {
-		return options
-	}
-	return append(options, remote.WithAuth(&authn.Basic{Username: user, Password: password}))
-}
-
-func isStatus(err error, status int) bool {
-	var e *transport.Error
-	return errors.As(err, &e) && e.StatusCode == status
-}
-
-// get asks for a path, with the login "user:password" or none, and returns the
-// status and the body.
-func get(t *testing.T, c *testenv.Caddy, login, path string) (int, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL(path), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if user, password, ok := strings.Cut(login, ":"); ok {
-		req.SetBasicAuth(user, password)
-	}
-	status, _, body := do(t, c, req)
-	return status, body
-}
-
-func do(t *testing.T, c *testenv.Caddy, req *http.Request) (int, http.Header, string) {
-	t.Helper()
-	resp, err := c.Client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(fmt.Errorf("%s %s: %w", req.Method, req.URL.Path, err))
-	}
-	return resp.StatusCode, resp.Header, strings.TrimSpace(string(body))
 }

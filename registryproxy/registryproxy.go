@@ -4,6 +4,7 @@ package registryproxy
 
 import (
 	"encoding/json"
+	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/timeouts"
 
@@ -81,6 +83,7 @@ func init() {
 //			lb_retry_match {
 //				method GET HEAD
 //			}
+//			header_up Host {hostport}       # where the upstream is https://
 //			transport http {
 //				compression off
 //				response_header_timeout 15m
@@ -166,6 +169,13 @@ func (o *options) proxy(h httpcaddyfile.Helper) *reverseproxy.Handler {
 	if proxy.TransportRaw != nil {
 		// It was marshalled from this type a moment ago.
 		_ = json.Unmarshal(proxy.TransportRaw, transport)
+	}
+	if transport.TLS != nil {
+		// It would send the upstream's name as Host, from which the registry
+		// makes the Location of an upload.
+		proxy.Headers = &headers.Handler{Request: &headers.HeaderOps{
+			Set: http.Header{"Host": {"{http.request.hostport}"}},
+		}}
 	}
 	off := false
 	transport.Compression = &off

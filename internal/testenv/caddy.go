@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -66,6 +67,31 @@ func (c *Caddy) Load(site string) {
 // TryLoad is Load for configs that may be refused.
 func (c *Caddy) TryLoad(site string) error {
 	c.t.Helper()
+	config, err := c.adapt(site)
+	if err != nil {
+		return err
+	}
+	return caddy.Load(config, true)
+}
+
+// LoadEdited is Load for what the directive has no option for: in the adapted
+// JSON after takes the place of before, which must be there once.
+func (c *Caddy) LoadEdited(site, before, after string) {
+	c.t.Helper()
+	config, err := c.adapt(site)
+	if err != nil {
+		c.t.Fatalf("adapting the config: %v", err)
+	}
+	if n := bytes.Count(config, []byte(before)); n != 1 {
+		c.t.Fatalf("%s is %d times in the config: %s", before, n, config)
+	}
+	if err := caddy.Load(bytes.Replace(config, []byte(before), []byte(after), 1), true); err != nil {
+		c.t.Fatalf("loading the config: %v", err)
+	}
+}
+
+// adapt returns the JSON of the config with the given body of the site.
+func (c *Caddy) adapt(site string) ([]byte, error) {
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(`{
 	admin off
 	persist_config off
@@ -81,10 +107,7 @@ https://`+c.Host+` {
 tls `+c.RootFile+` `+filepath.Join(c.Dir, "key.pem")+`
 `+site+`
 }`), nil)
-	if err != nil {
-		return err
-	}
-	return caddy.Load(config, true)
+	return config, err
 }
 
 // Log returns what was logged so far.
@@ -94,6 +117,36 @@ func (c *Caddy) Log() string {
 		c.t.Fatal(err)
 	}
 	return string(content)
+}
+
+// Dial opens a connection for HTTP/1.1 with no client in between. It ends with
+// the test.
+func (c *Caddy) Dial(t testing.TB) net.Conn {
+	t.Helper()
+	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12}}
+	conn, err := dialer.DialContext(t.Context(), "tcp", c.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// ClientOf is a client like Client that speaks only one version of HTTP, 1 or 2.
+func (c *Caddy) ClientOf(t testing.TB, version int) *http.Client {
+	t.Helper()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(version == 1)
+	protocols.SetHTTP2(version == 2)
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
+		Protocols:       protocols,
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, CheckRedirect: c.Client.CheckRedirect}
 }
 
 // URL returns the URL of a path.

@@ -86,7 +86,7 @@ func StartRegistryContainer(t testing.TB) *Container {
 // Address returns the container's IPv4 address.
 func (c *Container) Address() string {
 	c.t.Helper()
-	return c.Run("inspect", "--format", "{{.NetworkSettings.IPAddress}}", c.Name)
+	return c.Run("inspect", "--format", `{{(index .NetworkSettings.Networks "bridge").IPAddress}}`, c.Name)
 }
 
 // Run runs the docker program, and returns what it prints.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // What a test may need, and what REQUIRE may list, separated by commas.
@@ -69,6 +71,15 @@ func Docker(t testing.TB, images ...string) {
 	if out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput(); err != nil {
 		Missing(t, NeedDocker, strings.TrimSpace(string(out)+" "+err.Error()))
 	}
+}
+
+// Storage keeps the storage of configs that name none in a folder of the test.
+// Its path is computed as the program starts: the environment is too late.
+func Storage(t testing.TB) {
+	t.Helper()
+	before := caddy.DefaultStorage.Path
+	t.Cleanup(func() { caddy.DefaultStorage.Path = before })
+	caddy.DefaultStorage.Path = t.TempDir()
 }
 
 // Eventually waits until check returns nil. It fails the test with the last

@@ -238,8 +238,12 @@ func TestThrottled(t *testing.T) {
 		req.SetBasicAuth("alice", strings.Repeat("x", guess+1))
 		resp := status(t, c, req)
 		wait := resp.Header.Get("Retry-After")
-		if guess < 10 && resp.StatusCode != 401 || guess == 10 && (resp.StatusCode != 429 || wait == "" || wait == "0") {
-			t.Errorf("guess %d: %s, Retry-After %q", guess+1, resp.Status, wait)
+		want := http.StatusUnauthorized
+		if guess == 10 {
+			want = http.StatusTooManyRequests
+		}
+		if resp.StatusCode != want || (want == http.StatusTooManyRequests) != (wait != "" && wait != "0") {
+			t.Errorf("guess %d: %s, Retry-After %q, want %d", guess+1, resp.Status, wait, want)
 		}
 	}
 	if got := login(t, c, "alice", "a"); got != 200 {
