@@ -143,14 +143,10 @@ func stall(t *testing.T, c *testenv.Caddy, way string, version int) <-chan answe
 }
 
 // TestExpectContinue: a client that asks before it sends its body is told to
-// send it only if it may push. A refused one that sends all the same is
-// answered before its body ends.
-//
-// The refused ones have to send something: the reader that Caddy 2.11.9 puts in
-// the place of the body (IdleTimeoutReader) keeps net/http from seeing that
-// they wait, which then tries to read this much before it sends the answer.
+// send it only if it may push. It guards against an answer that is held back
+// until the body comes: the reader that Caddy 2.11.9 puts in the place of the
+// body (IdleTimeoutReader) keeps net/http from seeing that the client waits.
 func TestExpectContinue(t *testing.T) {
-	const drained = 256<<10 + 1
 	for way, option := range upstreams(t) {
 		t.Run(way, func(t *testing.T) {
 			c := testenv.NewCaddy(t)
@@ -158,7 +154,7 @@ func TestExpectContinue(t *testing.T) {
 				"\nallow a pull,push **\nallow bob pull **\n}")
 			location := send(t, c, http.MethodPost, "/v2/app/blobs/uploads/", nil, http.StatusAccepted)
 			content := bytes.Repeat([]byte("blob"), 256<<10)
-			ask := func(t *testing.T, user string, sent []byte) (net.Conn, *bufio.Reader, *http.Response) {
+			ask := func(t *testing.T, user string) (net.Conn, *bufio.Reader, *http.Response) {
 				t.Helper()
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, c.URL(location), nil)
 				if err != nil {
@@ -171,7 +167,6 @@ func TestExpectContinue(t *testing.T) {
 				fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n", location, c.Host, len(content))
 				_ = req.Header.Write(conn)
 				_, _ = io.WriteString(conn, "\r\n")
-				_, _ = conn.Write(sent)
 				reader := bufio.NewReader(conn)
 				resp, err := http.ReadResponse(reader, req)
 				if err != nil {
@@ -188,7 +183,7 @@ func TestExpectContinue(t *testing.T) {
 				{"may not push", "bob", http.StatusForbidden, "DENIED"},
 			} {
 				t.Run(tc.name, func(t *testing.T) {
-					_, reader, resp := ask(t, tc.user, content[:drained])
+					_, reader, resp := ask(t, tc.user)
 					body, err := io.ReadAll(resp.Body)
 					if err != nil || resp.StatusCode != tc.status || ociError(t, string(body)).Code != tc.code {
 						t.Errorf("the first answer: %s %s (%v), want %d %s", resp.Status, body, err, tc.status, tc.code)
@@ -200,7 +195,7 @@ func TestExpectContinue(t *testing.T) {
 				})
 			}
 			t.Run("may push", func(t *testing.T) {
-				conn, reader, resp := ask(t, "a", nil)
+				conn, reader, resp := ask(t, "a")
 				if resp.StatusCode != http.StatusContinue {
 					t.Fatalf("the first answer: %s, want 100", resp.Status)
 				}

@@ -99,6 +99,12 @@ func Write(w http.ResponseWriter, r *http.Request, e *Error) error {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
 	}
+	// A client that waits for 100 Continue before it sends a body must get the
+	// answer instead. net/http knows by the type of the body that it waits, which
+	// Caddy's idle time-out hides: it would try to read the body first.
+	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
+		h.Set("Connection", "close")
+	}
 	w.WriteHeader(e.Status)
 	if r.Method == http.MethodHead {
 		return nil
