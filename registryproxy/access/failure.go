@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -19,9 +18,6 @@ import (
 func init() {
 	caddy.RegisterModule(new(ErrorHandler))
 }
-
-// retryAfter is what a client is asked to wait while the registry is down.
-const retryAfter = 5 * time.Second
 
 // ErrorHandler answers a request of a registry client that failed with a body
 // that the client understands. It belongs into the error routes around the
@@ -86,7 +82,7 @@ func (h *ErrorHandler) answer(r *http.Request, err error) *ocierror.Error {
 		if reason != nil {
 			return reason
 		}
-		return down("the registry can't be reached: it accepts no connection")
+		return ocierror.Down("the registry can't be reached: it accepts no connection")
 	}
 
 	switch status {
@@ -99,13 +95,13 @@ func (h *ErrorHandler) answer(r *http.Request, err error) *ocierror.Error {
 		if reason != nil {
 			return reason
 		}
-		return down("the registry can't be reached")
+		return ocierror.Down("the registry can't be reached")
 	case http.StatusBadGateway:
 		return &ocierror.Error{Status: status, Code: ocierror.Unavailable,
-			Message: "the registry closed the connection before it answered", RetryAfter: retryAfter}
+			Message: "the registry closed the connection before it answered", RetryAfter: ocierror.RetryAfterDown}
 	case http.StatusGatewayTimeout:
 		return &ocierror.Error{Status: status, Code: ocierror.Unavailable,
-			Message: "the registry did not answer in time", RetryAfter: retryAfter}
+			Message: "the registry did not answer in time", RetryAfter: ocierror.RetryAfterDown}
 	default:
 		return &ocierror.Error{Status: status, Code: codeOf(status),
 			Message: strings.TrimSpace(fmt.Sprintf("the request failed: %d %s", status, http.StatusText(status)))}
@@ -132,15 +128,6 @@ func codeOf(status int) string {
 func isDialError(err error) bool {
 	var dial reverseproxy.DialError
 	return errors.As(err, &dial)
-}
-
-func down(message string) *ocierror.Error {
-	return &ocierror.Error{
-		Status:     http.StatusServiceUnavailable,
-		Code:       ocierror.Unavailable,
-		Message:    message,
-		RetryAfter: retryAfter,
-	}
 }
 
 // Interface guards

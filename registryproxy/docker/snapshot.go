@@ -1,14 +1,10 @@
 package docker
 
 import (
-	"net/http"
 	"time"
 
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
 )
-
-// retryAfter is what a client is asked to wait.
-const retryAfter = 5 * time.Second
 
 // snapshot is what requests see. It never changes.
 type snapshot struct {
@@ -68,7 +64,7 @@ func (st *state) compose(now time.Time) *snapshot {
 		if why == "" {
 			why = "Docker has not been asked for the registry's container yet"
 		}
-		return &snapshot{reason: unavailable(why)}
+		return &snapshot{reason: ocierror.Down(why)}
 	}
 
 	candidates, why := choose(st.containers, st.settings, st.own, now)
@@ -107,16 +103,7 @@ func (st *state) compose(now time.Time) *snapshot {
 		s.containers = append(s.containers, c.name)
 	}
 	if why != "" {
-		s.reason = unavailable(why)
+		s.reason = ocierror.Down(why)
 	}
 	return s
-}
-
-func unavailable(message string) *ocierror.Error {
-	return &ocierror.Error{
-		Status:     http.StatusServiceUnavailable,
-		Code:       ocierror.Unavailable,
-		Message:    message,
-		RetryAfter: retryAfter,
-	}
 }

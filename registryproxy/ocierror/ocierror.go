@@ -137,6 +137,20 @@ func From(err error) (*Error, bool) {
 	return e, ok
 }
 
+// RetryAfterDown is what a client is asked to wait while the registry is down.
+const RetryAfterDown = 5 * time.Second
+
+// Down returns the 503 answer for a registry that can't be reached. The message
+// names its state.
+func Down(message string) *Error {
+	return &Error{
+		Status:     http.StatusServiceUnavailable,
+		Code:       Unavailable,
+		Message:    message,
+		RetryAfter: RetryAfterDown,
+	}
+}
+
 // DefaultRealm names the protected space where the config names none.
 const DefaultRealm = "registry"
 
