@@ -78,8 +78,9 @@ func (h *ErrorHandler) answer(r *http.Request, err error) *ocierror.Error {
 	}
 	reason := ocierror.Reason(r)
 	if isDialError(err) {
-		// The source of upstreams may know why.
-		if reason != nil {
+		// The source of upstreams may know why. A 4xx is of an authentication
+		// provider, one that was not the only one.
+		if reason != nil && reason.Status >= 500 {
 			return reason
 		}
 		return ocierror.Down("the registry can't be reached: it accepts no connection")
