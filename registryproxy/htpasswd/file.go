@@ -34,22 +34,16 @@ type file struct {
 	users   atomic.Pointer[users] // nil: never read
 	checkAt atomic.Int64          // when to look again, in Unix nanoseconds
 
-	mu      sync.Mutex // guards all following fields
-	stamp   stamp
-	settled bool // stamp tells every later content from this one
+	mu      sync.Mutex  // guards all following fields
+	seen    fs.FileInfo // of the content that was read last
+	settled bool        // seen tells every later content from that one
 	lastErr string
 }
 
-// stamp tells one content of a file from another.
-type stamp struct {
-	info     fs.FileInfo
-	size     int64
-	modified time.Time
-}
-
-func (s stamp) equal(o stamp) bool {
-	return s.info != nil && o.info != nil && os.SameFile(s.info, o.info) &&
-		s.size == o.size && s.modified.Equal(o.modified)
+// sameContent reports whether two looks at a file saw the same content, as far
+// as inode, size and time of modification tell.
+func sameContent(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 // current returns the users of the file as it was a second ago or later. A
@@ -78,13 +72,13 @@ func (f *file) refresh(now time.Time) (changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
-	content, st, err := f.read()
+	content, info, err := f.read()
 	if err == nil && content == nil {
 		return false, nil
 	}
 	var us *users
 	if err == nil {
-		f.stamp, f.settled = st, now.Sub(st.modified) > settleTime
+		f.seen, f.settled = info, now.Sub(info.ModTime()) > settleTime
 		if us, err = parse(content); err != nil {
 			err = fmt.Errorf("%s: %w", f.path, err)
 		}
@@ -92,7 +86,7 @@ func (f *file) refresh(now time.Time) (changed bool, err error) {
 	if err != nil {
 		changed = f.lastErr != err.Error()
 		f.lastErr = err.Error()
-		// The next look reads again, whatever the stamp.
+		// The next look reads again, whatever was seen.
 		f.settled = false
 		return changed, err
 	}
@@ -106,40 +100,36 @@ func (f *file) refresh(now time.Time) (changed bool, err error) {
 }
 
 // read returns the content, or nil if it is the one that was read before.
-func (f *file) read() ([]byte, stamp, error) {
+func (f *file) read() ([]byte, fs.FileInfo, error) {
 	if f.settled {
 		info, err := os.Stat(f.path)
 		if err != nil {
-			return nil, stamp{}, describe(err)
+			return nil, nil, describe(err)
 		}
-		if newStamp(info).equal(f.stamp) {
-			return nil, stamp{}, nil
+		if sameContent(info, f.seen) {
+			return nil, nil, nil
 		}
 	}
 	r, err := os.Open(f.path)
 	if err != nil {
-		return nil, stamp{}, describe(err)
+		return nil, nil, describe(err)
 	}
 	defer r.Close()
 	info, err := r.Stat()
 	if err != nil {
-		return nil, stamp{}, describe(err)
+		return nil, nil, describe(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, stamp{}, fmt.Errorf("htpasswd file %s is not a regular file", f.path)
+		return nil, nil, fmt.Errorf("htpasswd file %s is not a regular file", f.path)
 	}
 	content, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
-		return nil, stamp{}, describe(err)
+		return nil, nil, describe(err)
 	}
 	if len(content) > maxFile {
-		return nil, stamp{}, fmt.Errorf("htpasswd file %s is larger than %d bytes", f.path, maxFile)
+		return nil, nil, fmt.Errorf("htpasswd file %s is larger than %d bytes", f.path, maxFile)
 	}
-	return content, newStamp(info), nil
-}
-
-func newStamp(info fs.FileInfo) stamp {
-	return stamp{info: info, size: info.Size(), modified: info.ModTime()}
+	return content, info, nil
 }
 
 // describe adds to an error of the file system what to do about it.
