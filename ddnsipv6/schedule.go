@@ -1,0 +1,59 @@
+package ddnsipv6
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// A failed call to a provider is repeated after 5 s to 10 min.
+	firstRetry = 5 * time.Second
+	lastRetry  = 10 * time.Minute
+
+	// Changes that follow one another within a second are gathered, for ten
+	// seconds at most: a renumbering is a burst.
+	quiet     = time.Second
+	gatherFor = 10 * time.Second
+
+	// on_missing remove waits that long, since a renumbering may leave the
+	// host without an address for a moment.
+	missingFor = time.Minute
+)
+
+// backoff returns how long to wait after the given number of failures in a row,
+// with up to a quarter more, so that many hosts don't come back at once.
+func backoff(failures int) time.Duration {
+	d := lastRetry
+	if failures = max(failures, 1); failures < 8 {
+		d = min(firstRetry<<(failures-1), lastRetry)
+	}
+	return min(d+rand.N(d/4), lastRetry) //nolint:gosec // jitter needs no secrecy
+}
+
+// burst tells when to act on a change: at once on the first one, and on those
+// that follow closely together.
+type burst struct {
+	last, limit time.Time // the last change, and the end of the gathering
+}
+
+// change notes a change, and returns when to act on it.
+func (b *burst) change(now time.Time) time.Time {
+	first := now.Sub(b.last) > quiet
+	b.last = now
+	if first {
+		b.limit = now.Add(gatherFor)
+		return now
+	}
+	return earlier(now.Add(quiet), b.limit)
+}
+
+// acted notes that what was gathered is being written.
+func (b *burst) acted(now time.Time) { b.limit = now.Add(gatherFor) }
+
+// earlier returns the earlier of two times. The zero time means never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
