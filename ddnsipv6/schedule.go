@@ -2,6 +2,7 @@ package ddnsipv6
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"time"
 )
 
@@ -56,4 +57,42 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// duty is what a name asks for.
+type duty struct {
+	// Act tells that its records are to be looked at now.
+	Act bool
+	// Keepalive tells that they are to be written even if they are right.
+	Keepalive bool
+	// Next is when to ask again. Zero: not before something changes.
+	Next time.Time
+}
+
+// due returns what a name asks for now. wanted is the address that it shall
+// have, or the zero Addr; with remove, it shall have none. settled is when a
+// change of wanted may be written.
+func due(s *standing, wanted netip.Addr, remove bool, settled time.Time, p *Policy, now time.Time) duty {
+	if !wanted.IsValid() && !remove {
+		return duty{}
+	}
+	next := s.Verified.Add(time.Duration(p.VerifyInterval))
+	alive := s.Written.Add(p.keepalive)
+	if p.keepalive == 0 || remove {
+		alive = time.Time{}
+	}
+	switch {
+	case s.Forced:
+		next = time.Time{}
+	case s.Failures > 0:
+		next = s.RetryAt
+	case wanted != s.Address || s.Verified.IsZero():
+		next = settled
+	default:
+		next = earlier(earlier(next, alive), s.CheckAt)
+	}
+	if next.After(now) {
+		return duty{Next: next}
+	}
+	return duty{Act: true, Keepalive: !alive.IsZero() && !alive.After(now) && !s.Written.IsZero()}
 }

@@ -1,0 +1,69 @@
+package ddnsipv6
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+)
+
+// Events that the app emits, for handlers of Caddy's events app. Their data:
+// name (without a dot at the end), old and new, each an address or empty, and
+// error for eventFailed.
+const (
+	// eventUpdated: a record was changed, and that is confirmed.
+	eventUpdated = "ddns_updated"
+	// eventFailed: a record could not be changed. It comes once, until an
+	// update succeeds or the address changes.
+	eventFailed = "ddns_failed"
+)
+
+// eventQueue is how many events wait for slow handlers.
+const eventQueue = 64
+
+// events hands events to Caddy's events app, one after the other: handlers may
+// take long, and must not keep a record from being updated.
+type events struct {
+	ctx    caddy.Context
+	app    *caddyevents.App
+	logger *zap.Logger
+	queue  chan event
+}
+
+type event struct {
+	name string
+	data map[string]any
+}
+
+func newEvents(ctx caddy.Context) (*events, error) {
+	app, err := ctx.App("events")
+	if err != nil {
+		return nil, fmt.Errorf("loading the events app: %w", err)
+	}
+	return &events{ctx: ctx, app: app.(*caddyevents.App), logger: ctx.Logger(), queue: make(chan event, eventQueue)}, nil
+}
+
+// emit hands over an event. It does not block.
+func (e *events) emit(name string, data map[string]any) {
+	select {
+	case e.queue <- event{name, data}:
+	default:
+		e.logger.Warn("event dropped; its handlers are too slow", zap.String("event", name), zap.Any("data", data))
+	}
+}
+
+// run emits events until ctx is done.
+func (e *events) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev := <-e.queue:
+			emitting := e.ctx
+			emitting.Context = ctx
+			e.app.Emit(emitting, ev.name, ev.data)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package ddnsipv6
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// dnsDelay is how long a change may take to reach the authoritative servers.
+const dnsDelay = 30 * time.Second
+
+// confirmed notes that a name's records, as they were read, are what they shall
+// be; or as near to that as the provider can bring them.
+func (u *updater) confirmed(ctx context.Context, zone string, t *task, set RRset) {
+	u.note(ctx, zone, t, func(s *standing) {
+		s.Published = set.addresses()
+		s.Failures, s.LastErr, s.RetryAt, s.CheckAt = 0, nil, time.Time{}, time.Time{}
+		if extra := set.others(t.wanted); len(extra) > 0 {
+			s.LastErr = fmt.Errorf("provider %s can't delete the other AAAA records among %v", u.policy.provider.name, s.Published)
+		}
+	})
+}
+
+// accepted notes that a provider which can't be read took what it was given.
+// Whether it did shows in DNS after a while.
+func (u *updater) accepted(ctx context.Context, zone string, t *task) {
+	u.note(ctx, zone, t, func(s *standing) {
+		s.Published = nil
+		s.CheckAt = time.Now().Add(max(dnsDelay, backoff(s.Failures)))
+		s.RetryAt = s.CheckAt
+	})
+}
+
+// note writes down a success, and tells of it.
+func (u *updater) note(ctx context.Context, zone string, t *task, f func(*standing)) {
+	t.done = true
+	now := time.Now()
+	var c confirmation
+	t.entry.change(func(s *standing) {
+		s.Address, s.Zone, s.Provider, s.Verified, s.Forced = t.wanted, zone, u.policy.provider.name, now, false
+		if t.wanted.IsValid() {
+			s.Host = u.current
+		}
+		if s.Written.IsZero() {
+			s.Written = now // found as it shall be: keepalive counts from here
+		}
+		if t.wrote || t.deleted {
+			s.Updates++
+		}
+		f(s)
+		c = s.confirmation
+	})
+	t.logged = ""
+	if t.wrote && !t.hinted.IsZero() {
+		u.ledger.delay.Observe(now.Sub(t.hinted).Seconds())
+	}
+	t.hinted = time.Time{}
+	u.tell(t, zone)
+	if err := save(ctx, u.storage, t.target, c); err != nil && ctx.Err() == nil {
+		u.logger.Warn("state not stored; after a restart the records are read again", zap.String("name", t.name()), zap.Error(err))
+	}
+}
+
+// tell logs a success: what has changed at Info, the rest at Debug.
+func (u *updater) tell(t *task, zone string) {
+	fields := []zap.Field{zap.String("zone", zone), zap.String("name", t.name()), zap.String("type", "AAAA")}
+	old := t.old
+	if len(t.before) > 0 {
+		old = t.before[0]
+	}
+	switch {
+	case !t.wrote && !t.deleted:
+		u.logger.Debug("record verified", append(fields, zap.Stringer("addr", t.wanted))...)
+	case t.keepalive && len(t.before) == 1 && old == t.wanted:
+		u.logger.Debug("record written again", append(fields, zap.Stringer("addr", t.wanted))...)
+	default:
+		u.logger.Info("record updated", append(fields, zap.Strings("old", texts(t.before, t.old)), zap.String("addr", text(t.wanted)))...)
+		u.events.emit(eventUpdated, map[string]any{"name": t.name(), "old": text(old), "new": text(t.wanted)})
+	}
+}
+
+// failed notes that a name's records could not be brought to what they shall
+// be, and when to try again.
+func (u *updater) failed(ctx context.Context, t *task, err error) {
+	t.done = true
+	if ctx.Err() != nil {
+		return // not the provider's fault: this config ends
+	}
+	wait := time.Duration(0)
+	failures := 0
+	t.entry.change(func(s *standing) {
+		s.Failures++
+		s.FailedUpdates++
+		wait = max(backoff(s.Failures), retryAfter(err))
+		s.LastErr, s.RetryAt, s.Forced = err, time.Now().Add(wait), false
+		failures = s.Failures
+	})
+	level := zap.DebugLevel
+	if t.logged != err.Error() {
+		t.logged, level = err.Error(), zap.WarnLevel
+	}
+	if entry := u.logger.Check(level, "record not updated; will retry"); entry != nil {
+		entry.Write(zap.String("name", t.name()), zap.String("type", "AAAA"), zap.String("addr", text(t.wanted)),
+			zap.Error(err), zap.Duration("retry_in", wait))
+	}
+	if failures == 1 {
+		u.events.emit(eventFailed, map[string]any{"name": t.name(), "old": text(t.old), "new": text(t.wanted), "error": err.Error()})
+	}
+}
+
+// text writes an address, or nothing if there is none.
+func text(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	return ip.String()
+}
+
+// texts writes addresses, or else the only one that is known.
+func texts(ips []netip.Addr, known netip.Addr) []string {
+	list := []string{}
+	for _, ip := range ips {
+		list = append(list, ip.String())
+	}
+	if len(list) == 0 && known.IsValid() {
+		list = append(list, known.String())
+	}
+	return list
+}

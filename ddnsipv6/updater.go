@@ -1,0 +1,339 @@
+package ddnsipv6
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+)
+
+// lookTimeout bounds a look at a source; a slow one asks a service.
+const lookTimeout = 30 * time.Second
+
+// updater is the loop that keeps a policy's records.
+type updater struct {
+	policy  *Policy
+	logger  *zap.Logger
+	storage certmagic.Storage
+	events  *events
+	ledger  *ledger
+
+	hints    chan time.Time     // when the first unheeded hint came
+	requests chan chan struct{} // from the operator; closed when done
+	jobs     []*job
+	burst    burst
+
+	sightings []Sightings // per source
+	current   netip.Addr  // the host's address that is published, or was last
+	spare     []Judged    // memory for the next look
+	lookErr   string      // what was logged last
+	lookAt    time.Time   // when to look again after a failure, else zero
+	failures  int         // of looks, in a row
+
+	mu   sync.Mutex // guards the following, which others read
+	view view
+}
+
+// view is what the last look at the sources has shown.
+type view struct {
+	Host         Address // the zero Address: none is usable, or known
+	Judged       []Judged
+	Err          error
+	MissingSince time.Time
+}
+
+// job is a name of a policy.
+type job struct {
+	target
+	entry *entry
+
+	mu sync.Mutex // guards the following, which others read
+	// wanted is the address that the name shall have; the zero Addr if there
+	// is none to publish.
+	wanted  netip.Addr
+	problem error // why there is none, besides that this host has none
+
+	hinted  time.Time // of the change of wanted that is not yet published, else zero
+	settled time.Time // when that may be written
+	logged  string    // the error that was logged last
+}
+
+func newUpdater(p *Policy, logger *zap.Logger, storage certmagic.Storage, e *events) *updater {
+	u := &updater{
+		policy: p, logger: logger, storage: storage, events: e,
+		hints: make(chan time.Time, 1), requests: make(chan chan struct{}),
+		sightings: make([]Sightings, len(p.sources)),
+	}
+	for _, t := range p.targets {
+		u.jobs = append(u.jobs, &job{target: t})
+	}
+	// In one order, because two configs that overlap wait for turns.
+	slices.SortFunc(u.jobs, func(a, b *job) int { return cmp.Compare(a.fqdn, b.fqdn) })
+	return u
+}
+
+func (u *updater) claim(l *ledger) {
+	u.ledger = l
+	for _, j := range u.jobs {
+		j.entry = l.claim(j.fqdn, u)
+	}
+}
+
+func (u *updater) release(l *ledger) {
+	for _, j := range u.jobs {
+		l.release(j.entry, u)
+	}
+}
+
+// hint tells that the addresses may have changed. It does not block.
+func (u *updater) hint() {
+	select {
+	case u.hints <- time.Now():
+	default: // an earlier one is not heeded yet
+	}
+}
+
+// run keeps the records until ctx is done.
+func (u *updater) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, s := range u.policy.sources {
+		wg.Go(func() { s.Watch(ctx, u.hint) })
+	}
+	u.recall(ctx)
+	u.look(ctx, time.Now())
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var asked chan struct{}
+		select {
+		case <-ctx.Done():
+			return
+		case at := <-u.hints:
+			u.look(ctx, at)
+		case asked = <-u.requests:
+			u.look(ctx, time.Now())
+			u.force()
+		case <-timer.C:
+			if !u.lookAt.IsZero() && !u.lookAt.After(time.Now()) {
+				u.look(ctx, time.Now())
+			}
+		}
+		next := earlier(u.reconcile(ctx), u.lookAt)
+		if asked != nil {
+			close(asked)
+		}
+		timer.Stop()
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+	}
+}
+
+// recall finds out how the names stood before this process or config.
+func (u *updater) recall(ctx context.Context) {
+	for _, j := range u.jobs {
+		if !j.entry.begin(ctx, u) {
+			continue
+		}
+		if err := j.entry.recall(ctx, u.storage, u.policy, j.target); err != nil {
+			u.logger.Warn("state not loaded; the records are read instead", zap.String("name", j.name()), zap.Error(err))
+		}
+		j.entry.end()
+		// The address that is published stays if it can.
+		if host := j.entry.now().Host; !u.current.IsValid() {
+			u.current = host
+		}
+	}
+}
+
+// look asks the sources, selects an address and notes what the names shall
+// have. Where the sources don't know, all stays as it was.
+func (u *updater) look(ctx context.Context, hinted time.Time) {
+	host, judged, err := u.ask(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	now := time.Now()
+	u.lookAt = time.Time{}
+	if u.failures++; err == nil {
+		u.failures = 0
+	} else {
+		u.lookAt = now.Add(backoff(u.failures))
+	}
+	u.mu.Lock()
+	u.view.Err = err
+	u.view.Judged, u.spare = judged, u.view.Judged
+	switch {
+	case err != nil:
+		u.view.MissingSince = time.Time{}
+	case host.IP.IsValid():
+		u.view.Host, u.view.MissingSince = host, time.Time{}
+		u.current = host.IP
+	default:
+		u.view.Host = Address{}
+		if u.view.MissingSince.IsZero() {
+			u.view.MissingSince = now
+		}
+	}
+	u.mu.Unlock()
+	u.report()
+	if err == nil {
+		u.want(host, hinted, now)
+	}
+}
+
+// ask returns the first source's address that is usable, or the zero Address if
+// all sources know that there is none. judged is what all of them returned.
+func (u *updater) ask(ctx context.Context) (host Address, judged []Judged, err error) {
+	judged = u.spare[:0]
+	for i, s := range u.policy.sources {
+		addresses, askErr := func() ([]Address, error) {
+			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+			defer cancel()
+			return bounded(ctx, s.Addresses)
+		}()
+		if askErr != nil {
+			err = cmp.Or(err, askErr)
+			continue
+		}
+		u.sightings[i].Observe(addresses)
+		var found bool
+		host, found, judged = Select(judged, addresses, u.policy.filter, &u.sightings[i], u.current)
+		if found {
+			return host, judged, nil
+		}
+	}
+	return Address{}, judged, err
+}
+
+// report logs when a look turns out otherwise than the one before.
+func (u *updater) report() {
+	if u.logger.Core().Enabled(zap.DebugLevel) {
+		for _, j := range u.view.Judged {
+			u.logger.Debug("address judged", zap.Stringer("addr", j.IP), zap.String("interface", j.Interface),
+				zap.Stringer("flags", j.Flags), zap.Stringer("reason", j.Reason))
+		}
+	}
+	text := ""
+	switch {
+	case u.view.Err != nil:
+		text = u.view.Err.Error()
+	case !u.view.MissingSince.IsZero():
+		text = "none of the addresses is usable"
+	}
+	if text == u.lookErr {
+		return
+	}
+	u.lookErr = text
+	if text == "" {
+		u.logger.Info("this host's address is known again", zap.Strings("names", u.names()))
+		return
+	}
+	u.logger.Warn("this host's address is not known; waiting for one",
+		zap.String("error", text), zap.Int("rejected", len(u.view.Judged)), zap.Strings("names", u.names()))
+}
+
+// want notes what each name shall have, now that the host's address is host.
+func (u *updater) want(host Address, hinted, now time.Time) {
+	changed := false
+	for _, j := range u.jobs {
+		var wanted netip.Addr
+		var problem error
+		if host.IP.IsValid() {
+			wanted, problem = j.device.Address(host)
+		}
+		if problem != nil && (j.problem == nil || j.problem.Error() != problem.Error()) {
+			u.logger.Warn("the device has no address", zap.String("name", j.name()), zap.Error(problem))
+		}
+		if wanted != j.wanted {
+			changed = true
+			j.hinted = hinted
+			j.entry.change(func(s *standing) {
+				if wanted == s.Address {
+					j.hinted = time.Time{} // it is published already
+				}
+				// A new address deserves a try at once.
+				s.Failures, s.RetryAt = 0, time.Time{}
+			})
+		}
+		j.mu.Lock()
+		j.wanted, j.problem = wanted, problem
+		j.mu.Unlock()
+	}
+	if !changed {
+		return
+	}
+	settled := u.burst.change(now)
+	for _, j := range u.jobs {
+		j.settled = settled
+	}
+}
+
+// force makes all names due, as the operator asked for.
+func (u *updater) force() {
+	for _, j := range u.jobs {
+		j.settled = time.Time{}
+		j.entry.change(func(s *standing) { s.Failures, s.RetryAt, s.Forced = 0, time.Time{}, true })
+	}
+}
+
+// reconcile does what is due, and returns when to do so again.
+func (u *updater) reconcile(ctx context.Context) time.Time {
+	work, next := u.due()
+	if len(work) == 0 {
+		return next
+	}
+	u.burst.acted(time.Now())
+	u.publish(ctx, work)
+	work, next = u.due()
+	if len(work) > 0 {
+		// Something became due meanwhile.
+		next = earlier(next, time.Now().Add(quiet))
+	}
+	return next
+}
+
+// due returns what is to be done now, and when there will be more.
+func (u *updater) due() (work []*task, next time.Time) {
+	now := time.Now()
+	removeAt := u.removeAt()
+	remove := !removeAt.IsZero() && !removeAt.After(now)
+	if !remove {
+		next = removeAt
+	}
+	for _, j := range u.jobs {
+		s, mine := j.entry.look(u)
+		if !mine {
+			continue // a hint comes should that change
+		}
+		d := due(&s, j.wanted, remove, j.settled, u.policy, now)
+		if d.Act {
+			work = append(work, &task{job: j, keepalive: d.Keepalive})
+		}
+		next = earlier(next, d.Next)
+	}
+	return work, next
+}
+
+// removeAt is when the records of a host without an address are removed.
+func (u *updater) removeAt() time.Time {
+	if u.policy.OnMissing != removeRecords || u.view.MissingSince.IsZero() {
+		return time.Time{}
+	}
+	return u.view.MissingSince.Add(missingFor)
+}
+
+func (u *updater) names() []string {
+	names := make([]string, len(u.jobs))
+	for i, j := range u.jobs {
+		names[i] = strings.TrimSuffix(j.fqdn, ".")
+	}
+	return names
+}
