@@ -6,6 +6,9 @@
 package nasregistry
 
 import (
+	// The app ddns_ipv6 with its sources and its admin endpoint.
+	_ "github.com/caddy-nas/caddy-nas-registry/ddnsipv6"
+
 	// The directive registry_proxy, and through it all that it expands to.
 	_ "github.com/caddy-nas/caddy-nas-registry/registryproxy"
 )

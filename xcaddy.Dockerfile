@@ -3,6 +3,10 @@
 #   docker build -f xcaddy.Dockerfile -t caddy-nas-registry .
 #   docker buildx build -f xcaddy.Dockerfile --platform linux/amd64,linux/arm64 .
 #
+# More modules, such as the one of your DNS provider, each with its version:
+#
+#   docker build -f xcaddy.Dockerfile --build-arg CADDY_MODULES="github.com/caddy-dns/cloudflare@v0.2.4" .
+#
 # It needs no BuildKit, so that a NAS with Docker 20.10 can build it, too. Keep
 # gzip as the layers' compression (the default of both builders): engines as old
 # as DSM's can't unpack zstd.
@@ -20,6 +24,7 @@ ARG XCADDY=v0.4.7
 # Set by BuildKit. Empty means the machine's own.
 ARG TARGETOS
 ARG TARGETARCH
+ARG CADDY_MODULES
 ENV CGO_ENABLED=0
 RUN GOBIN=/usr/bin go install "github.com/caddyserver/xcaddy/cmd/xcaddy@${XCADDY}"
 
@@ -32,7 +37,8 @@ COPY . .
 # The caches go in the same step: they would stay on a NAS as a layer of 2 GB.
 RUN GOOS="${TARGETOS:-$(go env GOOS)}" GOARCH="${TARGETARCH:-$(go env GOARCH)}" XCADDY_SETCAP=0 \
     xcaddy build "${CADDY_VERSION}" --output /out/caddy \
-    --with github.com/caddy-nas/caddy-nas-registry@v0.0.0=. && \
+    --with github.com/caddy-nas/caddy-nas-registry@v0.0.0=. \
+    $(for module in ${CADDY_MODULES}; do echo --with "$module"; done) && \
     go clean -cache -modcache && rm -rf /tmp/buildenv_*
 
 # The official runtime image rather than scratch, for the CA certificates of ACME

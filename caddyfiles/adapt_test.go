@@ -3,8 +3,10 @@ package caddyfiles_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	_ "github.com/caddy-dns/cloudflare" // the provider in any-dns.Caddyfile
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -17,11 +19,16 @@ import (
 // its config is valid.
 func TestValid(t *testing.T) {
 	files, err := filepath.Glob("*.Caddyfile")
-	if err != nil || len(files) < 2 {
+	if err != nil || len(files) < 3 {
 		t.Fatalf("found only %v: %v", files, err)
 	}
 	testenv.Storage(t)
 	t.Setenv("REGISTRY_DATA", t.TempDir())
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte(strings.Repeat("x", 40)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DNS_TOKEN_FILE", token)
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
 			content, err := os.ReadFile(file)

@@ -3,6 +3,7 @@ package ddnsipv6
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -30,6 +31,11 @@ type events struct {
 	app    *caddyevents.App
 	logger *zap.Logger
 	queue  chan event
+
+	// started is closed when all apps have started. Before, the events app
+	// takes subscriptions, for which it has no lock.
+	started chan struct{}
+	once    sync.Once
 }
 
 type event struct {
@@ -42,7 +48,20 @@ func newEvents(ctx caddy.Context) (*events, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the events app: %w", err)
 	}
-	return &events{ctx: ctx, app: app.(*caddyevents.App), logger: ctx.Logger(), queue: make(chan event, eventQueue)}, nil
+	e := &events{
+		ctx: ctx, app: app.(*caddyevents.App), logger: ctx.Logger(),
+		queue: make(chan event, eventQueue), started: make(chan struct{}),
+	}
+	if err := e.app.On("started", e); err != nil {
+		return nil, fmt.Errorf("subscribing to the start: %w", err)
+	}
+	return e, nil
+}
+
+// Handle notes that all apps have started: Caddy's event for that came.
+func (e *events) Handle(context.Context, caddy.Event) error {
+	e.once.Do(func() { close(e.started) })
+	return nil
 }
 
 // emit hands over an event. It does not block.
@@ -56,6 +75,11 @@ func (e *events) emit(name string, data map[string]any) {
 
 // run emits events until ctx is done.
 func (e *events) run(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-e.started:
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,3 +91,6 @@ func (e *events) run(ctx context.Context) {
 		}
 	}
 }
+
+// Interface guard
+var _ caddyevents.Handler = (*events)(nil)

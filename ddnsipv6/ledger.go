@@ -46,7 +46,7 @@ type entry struct {
 	// turn is held while the name's records are read and changed. It guards
 	// the next two fields.
 	turn   chan struct{}
-	origin string // the settings that standing is about
+	origin string // the settings that the failures are about: secret
 	loaded bool   // the storage was asked
 
 	mu sync.Mutex // guards the following
@@ -61,8 +61,10 @@ type standing struct {
 
 	// Published are the addresses that were read last.
 	Published []netip.Addr
-	// Failures in a row, the last error, and when to try again.
+	// Failures in a row of giving the name the address Tried, the last error,
+	// and when to try again.
 	Failures int
+	Tried    netip.Addr
 	LastErr  error
 	RetryAt  time.Time
 	// Forced tells that the operator asked for an update.
@@ -174,7 +176,7 @@ func (e *entry) recall(ctx context.Context, storage certmagic.Storage, p *Policy
 		}
 	})
 	// Failures of other settings say nothing about these.
-	if origin := t.zone + " " + string(p.ProviderRaw); e.origin != origin {
+	if origin := t.zone + " " + p.origin; e.origin != origin {
 		e.origin = origin
 		e.change(func(s *standing) { s.Failures, s.RetryAt, s.CheckAt = 0, time.Time{}, time.Time{} })
 	}

@@ -94,6 +94,7 @@ func (u *updater) failed(ctx context.Context, t *task, err error) {
 	t.entry.change(func(s *standing) {
 		s.Failures++
 		s.FailedUpdates++
+		s.Tried = t.wanted
 		wait = max(backoff(s.Failures), retryAfter(err))
 		s.LastErr, s.RetryAt, s.Forced = err, time.Now().Add(wait), false
 		failures = s.Failures

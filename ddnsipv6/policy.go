@@ -72,14 +72,18 @@ type Policy struct {
 
 	targets   []target
 	provider  *provider
+	origin    string // the provider's settings: secret
 	sources   []Source
 	filter    Filter
 	keepalive time.Duration
-	resolvers []string
+	authority authority
 }
 
 // hint names the policy's provider in messages, as far as it is known.
 func (p *Policy) hint() string {
+	if p.provider != nil {
+		return " (provider " + p.provider.name + ")"
+	}
 	var name struct {
 		Name string `json:"name"`
 	}
@@ -107,7 +111,7 @@ func (p *Policy) provision(ctx caddy.Context, logger *zap.Logger) error {
 	if p.filter.Exclude, err = prefixes("exclude", p.Exclude); err != nil {
 		return err
 	}
-	if p.resolvers, err = replacedAll("resolvers", p.Resolvers); err != nil {
+	if p.authority.resolvers, err = replacedAll("resolvers", p.Resolvers); err != nil {
 		return err
 	}
 	if p.OnMissing != "" {
@@ -163,6 +167,7 @@ func (p *Policy) loadProvider(ctx caddy.Context, logger *zap.Logger) error {
 	if p.ProviderRaw == nil {
 		return errors.New("no provider is set")
 	}
+	p.origin = string(p.ProviderRaw) // Caddy drops it
 	module, err := ctx.LoadModule(p, "ProviderRaw")
 	if err != nil {
 		return fmt.Errorf("loading the provider: %w", err)

@@ -54,7 +54,7 @@ func (u *updater) zoneOf(ctx context.Context, j *job) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	zone, err := bounded(ctx, func(ctx context.Context) (string, error) {
-		return certmagic.FindZoneByFQDN(ctx, u.logger, j.fqdn, certmagic.RecursiveNameservers(u.policy.resolvers))
+		return certmagic.FindZoneByFQDN(ctx, u.logger, j.fqdn, certmagic.RecursiveNameservers(u.policy.authority.resolvers))
 	})
 	if err != nil {
 		return "", fmt.Errorf("finding the zone of %s (it may be set: domain %s zone <zone>): %w", j.name(), j.name(), err)
@@ -101,11 +101,10 @@ func (u *updater) unread(ctx context.Context, zone string, t *task, cause error)
 	case t.wanted != s.Address || t.keepalive:
 		return RRset{}
 	}
-	a := authority{resolvers: u.policy.resolvers}
 	addresses, err := bounded(ctx, func(ctx context.Context) ([]netip.Addr, error) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		return a.AAAA(ctx, t.fqdn, zone)
+		return u.policy.authority.AAAA(ctx, t.fqdn, zone)
 	})
 	if err != nil {
 		u.failed(ctx, t, fmt.Errorf("not verified: %w", errors.Join(cause, err)))

@@ -53,17 +53,14 @@ func (s RRset) holds(ip netip.Addr) bool {
 	return slices.ContainsFunc(s.Records, func(r libdns.Record) bool { return valueOf(r) == ip })
 }
 
-// others returns the records that are not one of ip: the others, and what is
-// there twice.
+// others returns the records with another value. One that has the value twice
+// is not among them: a provider that deletes what matches would delete both.
 func (s RRset) others(ip netip.Addr) []libdns.Record {
 	var list []libdns.Record
-	kept := false
 	for _, r := range s.Records {
-		if !kept && valueOf(r) == ip {
-			kept = true
-			continue
+		if valueOf(r) != ip {
+			list = append(list, r)
 		}
-		list = append(list, r)
 	}
 	return list
 }
@@ -108,9 +105,10 @@ func Thin(read RRset, confirmed netip.Addr) []libdns.Record {
 	if len(read.Records) < 2 {
 		return nil
 	}
-	keep := confirmed
-	if !read.holds(keep) {
-		keep = valueOf(read.Records[0])
+	list := read.addresses()
+	if confirmed.IsValid() && slices.Contains(list, confirmed) {
+		return read.others(confirmed)
 	}
-	return read.others(keep)
+	// Not one whose value is no address: it would be the same as none.
+	return read.others(list[max(slices.IndexFunc(list, netip.Addr.Is6), 0)])
 }

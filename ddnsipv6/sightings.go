@@ -10,6 +10,10 @@ import (
 // section 6.2.1), so that it is also how far two advertisements are apart.
 const skew = time.Second
 
+// maxPatience is twice the longest time between two advertisements of a router
+// (RFC 4861, section 6.2.1).
+const maxPatience = time.Hour
+
 // Sightings remember when the networks on a link were announced. Many home
 // routers forget a prefix without ever deprecating it (RFC 8978): its addresses
 // look valid for hours. What tells is that another prefix is announced again
@@ -27,10 +31,17 @@ type network struct {
 	prefix netip.Prefix
 }
 
-// sighting holds the last two announcements of a network.
+// sighting holds the last two announcements of a network, and the newest one
+// that any of its addresses tells of.
 type sighting struct {
-	last, before time.Duration
-	round        uint64
+	last, before, newest time.Duration
+	round                uint64
+
+	// dead tells that the network was taken for dead since its last
+	// announcement. If it is announced after all, it gets patience: a silence
+	// that long is not enough the next time.
+	dead     bool
+	patience time.Duration
 }
 
 // Observe takes in what a source returned.
@@ -45,45 +56,62 @@ func (s *Sightings) Observe(addresses []Address) {
 		}
 		key := networkOf(&addresses[i])
 		seen := s.networks[key]
-		seen.round = s.round
-		if addresses[i].Refreshed >= seen.last+skew {
-			seen.before, seen.last = seen.last, addresses[i].Refreshed
-		}
+		seen.round, seen.newest = s.round, max(seen.newest, addresses[i].Refreshed)
 		s.networks[key] = seen
 	}
+	// Only now: of two addresses of a network, such as one of DHCPv6 beside one
+	// of SLAAC, the source may list either first.
 	for key, seen := range s.networks {
-		if seen.round != s.round {
+		switch {
+		case seen.round != s.round:
 			delete(s.networks, key)
+		case seen.newest >= seen.last+skew:
+			if seen.dead {
+				seen.dead, seen.patience = false, min(2*(seen.newest-seen.last), maxPatience)
+			}
+			seen.before, seen.last = seen.last, seen.newest
+			s.networks[key] = seen
 		}
 	}
 }
 
-// reject turns the usable addresses of networks that are dead to NotRefreshed.
+// reject turns the usable addresses of networks that are dead to NotRefreshed:
+// another usable network of the same link was announced twice since they were
+// for the last time, and their silence is longer than their patience.
 func (s *Sightings) reject(judged []Judged) {
 	if s == nil || len(s.networks) < 2 {
 		return
 	}
+	var live sighting
+	of := -1 // whose link live is of: sources list the addresses of one together
 	for i := range judged {
-		// In place: one that is rejected already announces nothing that
-		// is alive, and dead networks were announced before live ones.
-		if judged[i].Reason == Usable && announced(&judged[i].Address) && s.dead(&judged[i].Address, judged) {
-			judged[i].Reason = NotRefreshed
+		a := &judged[i]
+		if a.Reason != Usable || !announced(&a.Address) {
+			continue
+		}
+		if of < 0 || judged[of].Interface != a.Interface {
+			live, of = s.live(a.Interface, judged), i
+		}
+		key := networkOf(&a.Address)
+		seen := s.networks[key]
+		if live.before > seen.last+2*skew && live.last > seen.last+seen.patience {
+			a.Reason = NotRefreshed
+			seen.dead = true
+			s.networks[key] = seen
 		}
 	}
 }
 
-// dead tells that another usable network on the address's link was announced
-// twice since the address's own was for the last time.
-func (s *Sightings) dead(a *Address, judged []Judged) bool {
-	last := s.networks[networkOf(a)].last
+// live returns the latest announcements of the usable networks of a link. Those
+// that are dead don't count, since they were announced before live ones.
+func (s *Sightings) live(iface string, judged []Judged) (live sighting) {
 	for i := range judged {
-		other := &judged[i]
-		if other.Reason == Usable && other.Interface == a.Interface && announced(&other.Address) &&
-			s.networks[networkOf(&other.Address)].before > last+2*skew {
-			return true
+		if a := &judged[i]; a.Reason == Usable && a.Interface == iface && announced(&a.Address) {
+			seen := s.networks[networkOf(&a.Address)]
+			live.last, live.before = max(live.last, seen.last), max(live.before, seen.before)
 		}
 	}
-	return false
+	return live
 }
 
 // announced tells that the address lives by announcements whose time is known.

@@ -86,7 +86,7 @@ func (s *StaticSource) Provision(caddy.Context) error {
 		prefix, err := netip.ParsePrefix(value)
 		if err != nil {
 			ip, err := netip.ParseAddr(value)
-			if err != nil {
+			if err != nil || ip.Zone() != "" {
 				return fmt.Errorf("source static: %q is not an IPv6 address", value)
 			}
 			prefix = netip.PrefixFrom(ip, 64)

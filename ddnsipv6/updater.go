@@ -253,14 +253,14 @@ func (u *updater) want(host Address, hinted, now time.Time) {
 			u.logger.Warn("the device has no address", zap.String("name", j.name()), zap.Error(problem))
 		}
 		if wanted != j.wanted {
-			changed = true
-			j.hinted = hinted
+			j.hinted = time.Time{}
 			j.entry.change(func(s *standing) {
-				if wanted == s.Address {
-					j.hinted = time.Time{} // it is published already
+				if wanted != s.Address { // else it is published already
+					changed, j.hinted = true, hinted
 				}
-				// A new address deserves a try at once.
-				s.Failures, s.RetryAt = 0, time.Time{}
+				if wanted != s.Tried { // a new address deserves a try at once
+					s.Failures, s.RetryAt = 0, time.Time{}
+				}
 			})
 		}
 		j.mu.Lock()

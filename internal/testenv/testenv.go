@@ -22,6 +22,8 @@ const (
 	NeedDocker = "docker"
 	// NeedPrograms are the programs that [Program] looks for.
 	NeedPrograms = "programs"
+	// NeedNamespaces is the kernel's permission to make network namespaces.
+	NeedNamespaces = "namespaces"
 	// NeedTime are tests that wait for minutes or move gigabytes.
 	NeedTime = "time"
 )
@@ -40,10 +42,13 @@ func required(need string) bool {
 	return slices.Contains(strings.Split(os.Getenv("REQUIRE"), ","), need)
 }
 
+// Long tells whether REQUIRE lists "time", so that a test may take minutes.
+func Long() bool { return required(NeedTime) }
+
 // Time ends the test unless REQUIRE lists "time".
 func Time(t testing.TB) {
 	t.Helper()
-	if !required(NeedTime) {
+	if !Long() {
 		t.Skip("takes long: runs with REQUIRE=time")
 	}
 }
