@@ -21,9 +21,7 @@ import (
 )
 
 // eventLog is a handler of Caddy's events app that a test can read.
-type eventLog struct {
-	events chan caddy.Event
-}
+type eventLog struct{}
 
 func (*eventLog) CaddyModule() caddy.ModuleInfo {
 	return info("events.handlers.ddns_test", func() caddy.Module { return new(eventLog) })

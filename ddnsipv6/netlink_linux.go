@@ -57,23 +57,13 @@ func readHost(ctx context.Context) (hostState, error) {
 			return hostState{}, fmt.Errorf("listing %s: %w", list.what, err)
 		}
 	}
-	return read.host(uptime()), nil
+	return read.host(), nil
 }
 
 func ofIPv6(size int) []byte {
 	body := make([]byte, size)
 	body[0] = unix.AF_INET6
 	return body
-}
-
-// uptime is the time since boot on the clock that the kernel's timestamps use,
-// which stands still while the host sleeps.
-func uptime() time.Duration {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return 0
-	}
-	return time.Duration(now.Nano())
 }
 
 // dump lists what the kernel has of one kind. A list is not used if something
@@ -162,7 +152,7 @@ func (r *reading) link(data []byte) error {
 }
 
 // host converts what was read.
-func (r *reading) host(uptime time.Duration) hostState {
+func (r *reading) host() hostState {
 	h := hostState{links: r.links, addresses: make([]Address, 0, len(r.addresses))}
 	defaults := defaultLinks(r.routes)
 	for i := range r.addresses {
@@ -171,7 +161,7 @@ func (r *reading) host(uptime time.Duration) hostState {
 		if at < 0 {
 			continue
 		}
-		a, ok := convert(m, uptime)
+		a, ok := convert(m)
 		if !ok {
 			continue
 		}
@@ -186,7 +176,7 @@ func (r *reading) host(uptime time.Duration) hostState {
 }
 
 // convert takes from a message what it says of the address itself.
-func convert(m *rtnetlink.AddressMessage, uptime time.Duration) (Address, bool) {
+func convert(m *rtnetlink.AddressMessage) (Address, bool) {
 	if m.Family != unix.AF_INET6 || m.Attributes == nil {
 		return Address{}, false
 	}
@@ -207,7 +197,8 @@ func convert(m *rtnetlink.AddressMessage, uptime time.Duration) (Address, bool) 
 	cache := m.Attributes.CacheInfo
 	return Address{
 		IP: ip, Prefix: netip.PrefixFrom(ip, int(m.PrefixLength)).Masked(), Flags: flags,
-		Preferred: lifetime(cache.Preferred), Valid: lifetime(cache.Valid), Refreshed: sinceBoot(cache.Updated, uptime),
+		Preferred: lifetime(cache.Preferred), Valid: lifetime(cache.Valid),
+		Refreshed: time.Duration(cache.Updated) * 10 * time.Millisecond, // since boot, for 497 days or less
 	}, true
 }
 
@@ -216,18 +207,6 @@ func lifetime(seconds uint32) time.Duration {
 		return Forever
 	}
 	return time.Duration(seconds) * time.Second
-}
-
-// sinceBoot returns the time of a timestamp in hundredths of a second. It
-// starts again at 0 every 497 days: what it stands for is the last such moment
-// that is not in the future, with an hour for clocks that don't quite agree.
-func sinceBoot(stamp uint32, uptime time.Duration) time.Duration {
-	const unit, wrap = 10 * time.Millisecond, 1 << 32 * 10 * time.Millisecond
-	t := time.Duration(stamp) * unit
-	if behind := uptime + time.Hour - t; behind > 0 {
-		t += behind / wrap * wrap
-	}
-	return t
 }
 
 // defaultLinks returns the interfaces that the best default route leads over:

@@ -103,7 +103,7 @@ func TestReadingHost(t *testing.T) {
 				addresses: []rtnetlink.AddressMessage{tt.message}, routes: tt.routes,
 				links: []link{{index: 1, name: "lo", loopback: true}, {index: 2, name: "eth0"}, {index: 3, name: "eth1"}},
 			}
-			if diff := cmp.Diff(tt.want, r.host(time.Hour).addresses, cmp.Comparer(func(a, b Address) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(tt.want, r.host().addresses, cmp.Comparer(func(a, b Address) bool { return a == b })); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -144,28 +144,6 @@ func TestDefaultLinks(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
-	}
-}
-
-// The kernel's timestamps start again every 497 days: an address that is
-// refreshed after that is newer than one from before.
-func TestSinceBootAfterWrap(t *testing.T) {
-	const wrap = 1 << 32 * 10 * time.Millisecond
-	for _, tt := range []struct {
-		stamp        uint32
-		uptime, want time.Duration
-	}{
-		{stamp: 0, uptime: 0, want: 0},
-		{stamp: 500, uptime: 0, want: 5 * time.Second}, // no clock
-		{stamp: 500, uptime: 10 * time.Second, want: 5 * time.Second},
-		{stamp: 1100, uptime: 10 * time.Second, want: 11 * time.Second}, // clocks apart
-		{stamp: 1<<32 - 100, uptime: wrap + time.Minute, want: wrap - time.Second},
-		{stamp: 100, uptime: wrap + time.Minute, want: wrap + time.Second},
-		{stamp: 100, uptime: 3*wrap + time.Minute, want: 3*wrap + time.Second},
-	} {
-		if got := sinceBoot(tt.stamp, tt.uptime); got != tt.want {
-			t.Errorf("stamp %d after %s: %s, want %s", tt.stamp, tt.uptime, got, tt.want)
-		}
 	}
 }
 
@@ -251,8 +229,8 @@ func TestKernelRouterAdvertisements(t *testing.T) {
 	if isEUI64(temporary.IP) || temporary.Flags&FlagTemporary == 0 {
 		t.Errorf("got %+v", temporary)
 	}
-	if age := uptime() - a.Refreshed; age < -time.Second || age > time.Minute {
-		t.Errorf("refreshed %s ago", age)
+	if a.Refreshed <= 0 {
+		t.Errorf("refreshed at %s", a.Refreshed)
 	}
 	for range 2 {
 		before := a.Refreshed

@@ -7,9 +7,10 @@ import (
 )
 
 const (
-	// A failed call to a provider is repeated after 5 s to 10 min.
+	// A failed call to a provider is repeated after 5 s to 10 min: the last
+	// one is 8 min, and a quarter of that.
 	firstRetry = 5 * time.Second
-	lastRetry  = 10 * time.Minute
+	lastRetry  = 8 * time.Minute
 
 	// Changes that follow one another within a second are gathered, for ten
 	// seconds at most: a renumbering is a burst.
@@ -26,9 +27,9 @@ const (
 func backoff(failures int) time.Duration {
 	d := lastRetry
 	if failures = max(failures, 1); failures < 8 {
-		d = min(firstRetry<<(failures-1), lastRetry)
+		d = firstRetry << (failures - 1)
 	}
-	return min(d+rand.N(d/4), lastRetry) //nolint:gosec // jitter needs no secrecy
+	return d + rand.N(d/4) //nolint:gosec // jitter needs no secrecy
 }
 
 // burst tells when to act on a change: at once on the first one, and on those

@@ -1,9 +1,11 @@
 package ddnsipv6
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -19,9 +21,9 @@ func TestBackoff(t *testing.T) {
 		{name: "second", failures: 2, want: 10 * time.Second},
 		{name: "third", failures: 3, want: 20 * time.Second},
 		{name: "seventh", failures: 7, want: 320 * time.Second},
-		{name: "eighth: the end is reached", failures: 8, want: 10 * time.Minute},
-		{name: "more than a shift can take", failures: 64, want: 10 * time.Minute},
-		{name: "a year of failures", failures: 52560, want: 10 * time.Minute},
+		{name: "eighth: the end is reached", failures: 8, want: 8 * time.Minute},
+		{name: "more than a shift can take", failures: 64, want: 8 * time.Minute},
+		{name: "a year of failures", failures: 52560, want: 8 * time.Minute},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -30,10 +32,10 @@ func TestBackoff(t *testing.T) {
 				d := backoff(test.failures)
 				least, most = min(least, d), max(most, d)
 			}
-			if least < test.want || most > min(test.want*5/4, 10*time.Minute) {
+			if least < test.want || most > test.want*5/4 {
 				t.Errorf("%s to %s, want %s and up to a quarter more", least, most, test.want)
 			}
-			if spread := most - least; test.want < 10*time.Minute && spread < test.want/5 {
+			if spread := most - least; spread < test.want/5 {
 				t.Errorf("spread over %s of %s only", spread, test.want)
 			}
 		})
@@ -137,5 +139,64 @@ func TestEarlier(t *testing.T) {
 		if got := earlier(test.a, test.b); got != test.want {
 			t.Errorf("%s: %s", test.name, got)
 		}
+	}
+}
+
+// TestDue holds what a name asks for against how it stands.
+func TestDue(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	ago, in := func(d time.Duration) time.Time { return now.Add(-d) }, func(d time.Duration) time.Time { return now.Add(d) }
+	ip, other := netip.MustParseAddr("2600:1::1"), netip.MustParseAddr("2600:2::1")
+	// confirmed is how a name stands that was read an hour or less ago.
+	confirmed := func(verified, written time.Time, with ...func(*standing)) standing {
+		s := standing{confirmation: confirmation{Address: ip, Verified: verified, Written: written}}
+		for _, w := range with {
+			w(&s)
+		}
+		return s
+	}
+	failing := func(retryAt time.Time) func(*standing) {
+		return func(s *standing) { s.Failures, s.RetryAt = 1, retryAt }
+	}
+	daily := &Policy{VerifyInterval: caddy.Duration(time.Hour), keepalive: 24 * time.Hour}
+	never := &Policy{VerifyInterval: caddy.Duration(time.Hour)}
+	tests := []struct {
+		name    string
+		s       standing
+		policy  *Policy // default: daily
+		wanted  netip.Addr
+		remove  bool
+		settled time.Time
+		want    duty
+	}{
+		{name: "nothing known yet", want: duty{}},
+		{name: "no address: its records stay", s: confirmed(ago(2*time.Hour), ago(48*time.Hour)), want: duty{}},
+		{name: "never published", wanted: ip, want: duty{Act: true}},
+		{name: "published, and quiet", s: confirmed(ago(time.Minute), ago(time.Minute)), wanted: ip, want: duty{Next: in(59 * time.Minute)}},
+		{name: "another address", s: confirmed(ago(time.Minute), ago(time.Minute)), wanted: other, settled: now, want: duty{Act: true}},
+		{name: "another address in a burst", s: confirmed(ago(time.Minute), ago(time.Minute)), wanted: other, settled: in(time.Second), want: duty{Next: in(time.Second)}},
+		{name: "verification is due", s: confirmed(ago(time.Hour), ago(2*time.Hour)), wanted: ip, want: duty{Act: true}},
+		{name: "keepalive is due", s: confirmed(ago(time.Minute), ago(24*time.Hour)), wanted: ip, want: duty{Act: true, Keepalive: true}},
+		{name: "keepalive before verification", s: confirmed(ago(time.Minute), ago(24*time.Hour-time.Minute)), wanted: ip, want: duty{Next: in(time.Minute)}},
+		{name: "keepalive is off", s: confirmed(ago(time.Minute), ago(1000*time.Hour)), policy: never, wanted: ip, want: duty{Next: in(59 * time.Minute)}},
+		{name: "verified, but never written", s: confirmed(ago(time.Hour), time.Time{}), wanted: ip, want: duty{Act: true}},
+		{name: "a failure waits", s: confirmed(ago(2*time.Hour), ago(48*time.Hour), failing(in(time.Second))), wanted: ip, want: duty{Next: in(time.Second)}},
+		{name: "a failure's time has come", s: confirmed(ago(time.Minute), ago(time.Minute), failing(now)), wanted: other, want: duty{Act: true}},
+		{name: "a failed keepalive is one at the next try", s: confirmed(ago(time.Minute), ago(24*time.Hour), failing(now)), wanted: ip, want: duty{Act: true, Keepalive: true}},
+		{name: "the operator asks", s: confirmed(ago(time.Minute), ago(time.Minute), failing(in(time.Hour)), func(s *standing) { s.Forced = true }), wanted: ip, want: duty{Act: true}},
+		{name: "a check by DNS", s: confirmed(ago(time.Minute), ago(time.Minute), func(s *standing) { s.CheckAt = in(time.Second) }), wanted: ip, want: duty{Next: in(time.Second)}},
+		{name: "to be removed", s: confirmed(ago(time.Minute), ago(time.Minute)), remove: true, want: duty{Act: true}},
+		{name: "removed", s: standing{confirmation: confirmation{Verified: ago(time.Minute), Written: ago(48 * time.Hour)}}, remove: true, want: duty{Next: in(59 * time.Minute)}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			policy := test.policy
+			if policy == nil {
+				policy = daily
+			}
+			if got := due(&test.s, test.wanted, test.remove, test.settled, policy, now); got != test.want {
+				t.Errorf("%+v, want %+v", got, test.want)
+			}
+		})
 	}
 }

@@ -126,7 +126,7 @@ type Judged struct {
 // and appends every address with the reason of its rejection to judged, whose
 // memory is thereby used again. current is the host's address that is
 // published now, or the zero Addr: it stays as long as it is usable, so that
-// names don't flap.
+// names don't flap. What seen has of networks that are dead is noted in it.
 //
 // Among several, the order is: on the interface of the default route, without
 // an end, the longest preferred lifetime, an address that stays (made of the
@@ -157,8 +157,7 @@ func Select(judged []Judged, addresses []Address, f Filter, seen *Sightings, cur
 func compare(a, b *Address) int {
 	for _, better := range [...][2]bool{
 		{a.DefaultRoute, b.DefaultRoute},
-		{a.Preferred == Forever, b.Preferred == Forever},
-		{a.Preferred > b.Preferred, b.Preferred > a.Preferred},
+		{a.Preferred > b.Preferred, b.Preferred > a.Preferred}, // Forever is the longest
 		{lasting(a), lasting(b)},
 	} {
 		if better[0] != better[1] {

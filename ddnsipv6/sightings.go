@@ -56,7 +56,10 @@ func (s *Sightings) Observe(addresses []Address) {
 		}
 		key := networkOf(&addresses[i])
 		seen := s.networks[key]
-		seen.round, seen.newest = s.round, max(seen.newest, addresses[i].Refreshed)
+		if seen.round != s.round {
+			seen.round, seen.newest = s.round, 0
+		}
+		seen.newest = max(seen.newest, addresses[i].Refreshed)
 		s.networks[key] = seen
 	}
 	// Only now: of two addresses of a network, such as one of DHCPv6 beside one
@@ -65,6 +68,11 @@ func (s *Sightings) Observe(addresses []Address) {
 		switch {
 		case seen.round != s.round:
 			delete(s.networks, key)
+		case seen.newest+skew < seen.last:
+			// The clock began anew, as the kernel's does: its timestamps have
+			// 32 bits. How the times before compare can't be told any more.
+			clear(s.networks)
+			return
 		case seen.newest >= seen.last+skew:
 			if seen.dead {
 				seen.dead, seen.patience = false, min(2*(seen.newest-seen.last), maxPatience)

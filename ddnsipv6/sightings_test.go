@@ -34,6 +34,15 @@ func TestSightings(t *testing.T) {
 			{[]Address{at(newer, 216*s), at(older, 100*s)}, newer, []Reason{Usable, NotRefreshed}},
 			{[]Address{at(newer, 232*s)}, newer, []Reason{Usable}},
 		}},
+		{name: "the clock begins anew", looks: []look{
+			{[]Address{at(older, 1000*s), at(newer, 1000*s)}, older, both},
+			{[]Address{at(older, 1010*s), at(newer, 1010*s)}, older, both},
+			{[]Address{at(older, 5*s), at(newer, 1010*s)}, older, both},
+			{[]Address{at(older, 5*s), at(newer, 5*s)}, older, both},
+			{[]Address{at(older, 15*s), at(newer, 15*s)}, older, both},
+			{[]Address{at(older, 15*s), at(newer, 25*s)}, older, both},
+			{[]Address{at(older, 15*s), at(newer, 35*s)}, newer, []Reason{NotRefreshed, Usable}},
+		}},
 		{name: "renumbered twice", looks: []look{
 			{[]Address{at(older, 100*s), at(newer, 200*s)}, older, both},
 			{[]Address{at("2600:3::1", 300*s), at(newer, 210*s), at(older, 100*s)}, newer, []Reason{Usable, Usable, NotRefreshed}},
