@@ -185,7 +185,7 @@ type fakeSource struct {
 	looks     int
 	watchers  map[int]func()
 	next      int
-	hang      chan struct{}
+	hang      chan struct{} // both methods wait for it, whatever their context says
 }
 
 func (s *fakeSource) Addresses(context.Context) ([]Address, error) {
@@ -213,7 +213,11 @@ func (s *fakeSource) Watch(ctx context.Context, changed func()) {
 	<-ctx.Done()
 	s.mu.Lock()
 	delete(s.watchers, id)
+	hang := s.hang
 	s.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
 }
 
 // set changes what the source returns, and tells those that watch.

@@ -37,15 +37,14 @@ func (u *updater) accepted(ctx context.Context, zone string, t *task) {
 // note writes down a success, and tells of it.
 func (u *updater) note(ctx context.Context, zone string, t *task, f func(*standing)) {
 	t.done = true
-	now := time.Now()
 	var c confirmation
 	t.entry.change(func(s *standing) {
-		s.Address, s.Zone, s.Provider, s.Verified, s.Forced = t.wanted, zone, u.policy.provider.name, now, false
+		s.Address, s.Zone, s.Provider, s.Verified, s.Forced = t.wanted, zone, u.policy.provider.name, u.began, false
 		if t.wanted.IsValid() {
 			s.Host = u.current
 		}
 		if s.Written.IsZero() {
-			s.Written = now // found as it shall be: keepalive counts from here
+			s.Written = u.began // found as it shall be: keepalive counts from here
 		}
 		if t.wrote || t.deleted {
 			s.Updates++
@@ -55,7 +54,7 @@ func (u *updater) note(ctx context.Context, zone string, t *task, f func(*standi
 	})
 	t.logged = ""
 	if t.wrote && !t.hinted.IsZero() {
-		u.ledger.delay.Observe(now.Sub(t.hinted).Seconds())
+		u.ledger.delay.Observe(time.Since(t.hinted).Seconds())
 	}
 	t.hinted = time.Time{}
 	u.tell(t, zone)

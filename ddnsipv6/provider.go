@@ -24,7 +24,8 @@ const (
 
 // provider calls a libdns provider: one call at a time, since not every
 // provider is as safe for concurrent use as it should be, and never longer
-// than a context lasts, since not every provider heeds it.
+// than a context lasts, since not every provider heeds it. While a call hangs
+// there is no other one, so that they don't pile up.
 type provider struct {
 	name    string
 	setter  libdns.RecordSetter
@@ -83,8 +84,8 @@ func (p *provider) call(ctx context.Context, f func(context.Context) ([]libdns.R
 	defer cancel()
 	select {
 	case p.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("a former call to provider %s still hangs: %w", p.name, ctx.Err())
+	default:
+		return nil, fmt.Errorf("a former call to provider %s still hangs", p.name)
 	}
 	records, err := bounded(ctx, func(ctx context.Context) ([]libdns.Record, error) {
 		defer func() { <-p.turn }()

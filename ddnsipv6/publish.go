@@ -29,6 +29,7 @@ type task struct {
 // publish brings the records of the due names to what they shall be, zone by
 // zone, and notes how it went.
 func (u *updater) publish(ctx context.Context, work []*task) {
+	u.began = time.Now()
 	zones := make(map[string][]*task)
 	for _, t := range work {
 		if !t.entry.begin(ctx, u) {

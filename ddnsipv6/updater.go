@@ -28,6 +28,9 @@ type updater struct {
 	requests chan chan struct{} // from the operator; closed when done
 	jobs     []*job
 	burst    burst
+	// began is when the reconciliation that runs began: names that are read
+	// together fall due together.
+	began time.Time
 
 	sightings []Sightings // per source
 	current   netip.Addr  // the host's address that is published, or was last
