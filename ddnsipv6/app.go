@@ -6,7 +6,7 @@
 //
 //   - which address: selection.go, sightings.go, device.go (pure);
 //   - what to write and delete: reconcile.go; when: schedule.go (pure);
-//   - the loop around them: updater.go, publish.go;
+//   - the loop around them: updater.go, look.go, publish.go, outcome.go;
 //   - where addresses come from: source*.go, netlink*.go;
 //   - what is remembered over reloads and restarts: ledger.go;
 //   - what is to be seen: status.go, metrics.go, events.go.
