@@ -17,7 +17,7 @@ func looks(n int) (two [2][]Address) {
 		for j := range n {
 			a := lanAddress("2600::1", refreshedAt(time.Duration(i+1)*time.Minute))
 			b := a.IP.As16()
-			binary.BigEndian.PutUint16(b[4:], uint16(j)) //nolint:gosec // n is small
+			binary.BigEndian.PutUint16(b[4:], uint16(j))
 			a.IP = netip.AddrFrom16(b)
 			two[i] = append(two[i], a)
 		}

@@ -199,7 +199,7 @@ func load(ctx context.Context, storage certmagic.Storage, t target) (c confirmat
 	}
 	// What can't be read is written anew.
 	if json.Unmarshal(content, &c) != nil {
-		return confirmation{}, nil //nolint:nilerr // see above
+		return confirmation{}, nil
 	}
 	return c, nil
 }

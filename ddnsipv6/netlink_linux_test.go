@@ -366,7 +366,7 @@ func TestKernelInterfaceComesAndGoes(t *testing.T) {
 	testenv.Eventually(t, "both to be gone", func() error {
 		_, err := s.Addresses(t.Context())
 		if want := "none of the interfaces v0, w0 exists; there are: far-w0, lo, x0"; err == nil || err.Error() != want {
-			return fmt.Errorf("error %v, want %q", err, want)
+			return fmt.Errorf("error %w, want %q", err, want)
 		}
 		return nil
 	})

@@ -10,42 +10,42 @@ import (
 // TestReload: while nothing changes, a config that takes over reads and writes
 // nothing; the two that overlap don't fight.
 func TestReload(t *testing.T) {
-	inHouse(t, func(t *testing.T, h *house) {
+	inHouse(t, func(_ *testing.T, h *house) {
 		h.source.set(nil, stable(first))
 		app := h.start()
-		h.expectCalls("the start", 2, 1, 0)
+		h.expectCalls("the start", 2, 1)
 		for range 20 {
 			pass(time.Minute)
 			next := h.start()
 			h.stop(app)
 			app = next
 		}
-		h.expectCalls("20 reloads", 0, 0, 0)
+		h.expectCalls("20 reloads", 0, 0)
 		h.source.set(nil, stable(second))
 		pass(0)
 		h.expect("after them", second)
-		h.expectCalls("a change after them", 2, 1, 0)
+		h.expectCalls("a change after them", 2, 1)
 	})
 }
 
 // TestOverlap: as long as both run, only the new config acts; where it is taken
 // back, as after a failed load, the old one goes on.
 func TestOverlap(t *testing.T) {
-	inHouse(t, func(t *testing.T, h *house) {
+	inHouse(t, func(_ *testing.T, h *house) {
 		h.source.set(nil, stable(first))
 		h.start()
 		h.options = `, "ttl": "10m"`
 		next := h.start()
-		h.expectCalls("two of them", 2, 1, 0)
+		h.expectCalls("two of them", 2, 1)
 		h.source.set(nil, stable(second))
 		pass(0)
 		h.expect("with both", second)
-		h.expectCalls("a change for both", 2, 1, 0)
+		h.expectCalls("a change for both", 2, 1)
 		h.stop(next)
 		h.source.set(nil, stable(third))
 		pass(2 * time.Second)
 		h.expect("with the old one", third)
-		h.expectCalls("a change for the old one", 2, 1, 0)
+		h.expectCalls("a change for the old one", 2, 1)
 	})
 }
 
@@ -107,7 +107,7 @@ func TestRestart(t *testing.T) {
 		h.source.set(nil, stable(first))
 		app := h.start()
 		pass(30 * time.Minute)
-		h.expectCalls("before", 2, 1, 0)
+		h.expectCalls("before", 2, 1)
 		h.stop(app)
 		if _, kept := ledgers.References(ID); kept {
 			t.Error("the ledger outlives the last config")
@@ -115,12 +115,12 @@ func TestRestart(t *testing.T) {
 		pass(10 * time.Minute)
 		app = h.start()
 		pass(10 * time.Minute)
-		h.expectCalls("after", 0, 0, 0)
+		h.expectCalls("after", 0, 0)
 		if s := nas(app); s.Confirmed != first || s.LastConfirmed == nil {
 			t.Errorf("status: %+v", s)
 		}
 		pass(20 * time.Minute)
-		h.expectCalls("the verification that was due", 1, 0, 0)
+		h.expectCalls("the verification that was due", 1, 0)
 
 		h.stop(app)
 		h.source.set(nil, stable(second))
@@ -132,7 +132,7 @@ func TestRestart(t *testing.T) {
 // TestOtherProvider: what one provider confirmed says nothing about another,
 // and its failures neither.
 func TestOtherProvider(t *testing.T) {
-	inHouse(t, func(t *testing.T, h *house) {
+	inHouse(t, func(_ *testing.T, h *house) {
 		h.source.set(nil, stable(first))
 		app := h.start()
 		h.change(func(f *fakeDNS) { f.records = nil })
@@ -145,12 +145,12 @@ func TestOtherProvider(t *testing.T) {
 		h.change(func(f *fakeDNS) { f.failSets = 1 })
 		h.source.set(nil, stable(second))
 		pass(0)
-		h.expectCalls("with a failure", 5, 3, 0)
+		h.expectCalls("with a failure", 5, 3)
 		h.options = `, "ttl": "10m"`
 		same := h.start()
 		h.stop(next)
 		pass(time.Second)
-		h.expectCalls("a reload does not make it try earlier", 0, 0, 0)
+		h.expectCalls("a reload does not make it try earlier", 0, 0)
 		h.provider = "fake"
 		h.start()
 		h.stop(same)

@@ -145,7 +145,7 @@ func TestEarlier(t *testing.T) {
 // TestDue holds what a name asks for against how it stands.
 func TestDue(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	ago, in := func(d time.Duration) time.Time { return now.Add(-d) }, func(d time.Duration) time.Time { return now.Add(d) }
+	ago, in := func(d time.Duration) time.Time { return now.Add(-d) }, now.Add
 	ip, other := netip.MustParseAddr("2600:1::1"), netip.MustParseAddr("2600:2::1")
 	// confirmed is how a name stands that was read an hour or less ago.
 	confirmed := func(verified, written time.Time, with ...func(*standing)) standing {

@@ -116,13 +116,13 @@ func TestSightings(t *testing.T) {
 			{[]Address{at(older, 100*s), at(newer, 200*s, offDefaultRoute)}, older, both},
 			{[]Address{at(older, 100*s), at(newer, 300*s, offDefaultRoute)}, older, both},
 			// The same prefix on both: each link by itself.
-			{[]Address{at(older, 100*s), at("2600:1::2", 400*s, onLink("eth1"))}, older, both},
-			{[]Address{at(older, 100*s), at("2600:1::2", 500*s, onLink("eth1"))}, older, both},
+			{[]Address{at(older, 100*s), at("2600:1::2", 400*s, onOtherLink)}, older, both},
+			{[]Address{at(older, 100*s), at("2600:1::2", 500*s, onOtherLink)}, older, both},
 		}},
 		{name: "links take turns in the list", looks: []look{
-			{[]Address{at(older, 100*s), at(newer, 200*s, onLink("eth1")), at("2600:3::1", 200*s), at("2600:4::1", 100*s, onLink("eth1"))}, older, []Reason{Usable, Usable, Usable, Usable}},
-			{[]Address{at(older, 100*s), at(newer, 300*s, onLink("eth1")), at("2600:3::1", 200*s), at("2600:4::1", 100*s, onLink("eth1"))}, older, []Reason{Usable, Usable, Usable, NotRefreshed}},
-			{[]Address{at(older, 100*s), at(newer, 400*s, onLink("eth1")), at("2600:3::1", 300*s), at("2600:4::1", 100*s, onLink("eth1"))}, newer, []Reason{NotRefreshed, Usable, Usable, NotRefreshed}},
+			{[]Address{at(older, 100*s), at(newer, 200*s, onOtherLink), at("2600:3::1", 200*s), at("2600:4::1", 100*s, onOtherLink)}, older, []Reason{Usable, Usable, Usable, Usable}},
+			{[]Address{at(older, 100*s), at(newer, 300*s, onOtherLink), at("2600:3::1", 200*s), at("2600:4::1", 100*s, onOtherLink)}, older, []Reason{Usable, Usable, Usable, NotRefreshed}},
+			{[]Address{at(older, 100*s), at(newer, 400*s, onOtherLink), at("2600:3::1", 300*s), at("2600:4::1", 100*s, onOtherLink)}, newer, []Reason{NotRefreshed, Usable, Usable, NotRefreshed}},
 		}},
 		{name: "a ULA kills no global address", looks: []look{
 			{[]Address{at(older, 100*s), at("fd00::1", 200*s)}, older, []Reason{Usable, NotGlobal}},
@@ -229,7 +229,7 @@ func TestTwoRouters(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			for seed := range uint64(40) {
-				r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // to be repeated
+				r := rand.New(rand.NewPCG(seed, 0))
 				var last, next [2]time.Duration
 				for i := range last {
 					last[i] = 1000*s + time.Duration(r.Int64N(int64(test.routers[i].least)))
@@ -269,7 +269,7 @@ func TestTwoRouters(t *testing.T) {
 // is remembered is of networks that are there.
 func TestSightingsProperties(t *testing.T) {
 	for seed := range uint64(2000) {
-		r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // to be repeated
+		r := rand.New(rand.NewPCG(seed, 0))
 		var seen Sightings
 		for look := range 10 {
 			addresses := someAddresses(r)

@@ -22,11 +22,11 @@ func TestQuiet(t *testing.T) {
 		h.source.set(nil, stable(first))
 		h.start()
 		h.expect("after the start", first)
-		h.expectCalls("the first publication", 2, 1, 0)
+		h.expectCalls("the first publication", 2, 1)
 
 		looks := h.source.lookCount()
 		pass(23*time.Hour + 30*time.Minute)
-		h.expectCalls("23.5 hours", 23, 0, 0)
+		h.expectCalls("23.5 hours", 23, 0)
 		pass(time.Hour)
 		// The write of keepalive is read back.
 		if g, s, d := h.counts(); g > 2 || s != 1 || d != 0 {
@@ -165,7 +165,7 @@ func TestUnknownIsNotEmpty(t *testing.T) {
 // TestRemoveThenUnknown: an address that is not known any more does not let the
 // minute of a missing one run out.
 func TestRemoveThenUnknown(t *testing.T) {
-	inHouse(t, func(t *testing.T, h *house) {
+	inHouse(t, func(_ *testing.T, h *house) {
 		h.options = `, "on_missing": "remove"`
 		h.source.set(nil, stable(first))
 		h.start()
@@ -184,7 +184,7 @@ func TestRenumbering(t *testing.T) {
 		h.source.set(nil, stable(first))
 		h.start()
 		pass(time.Minute)
-		h.expectCalls("at first", 2, 1, 0)
+		h.expectCalls("at first", 2, 1)
 		h.source.set(nil, stable(second))
 		pass(0)
 		h.expect("at once", second)
@@ -195,7 +195,7 @@ func TestRenumbering(t *testing.T) {
 		h.expect("in the middle of a burst", second)
 		pass(2 * time.Second)
 		h.expect("after the burst", "2600:db8:8b::10")
-		h.expectCalls("for 41 changes", 4, 2, 0)
+		h.expectCalls("for 41 changes", 4, 2)
 
 		for i := range 600 { // a minute
 			pass(100 * time.Millisecond)
@@ -210,7 +210,7 @@ func TestRenumbering(t *testing.T) {
 // TestStays: the published address stays while it is usable, though a better
 // one comes, also after a restart.
 func TestStays(t *testing.T) {
-	inHouse(t, func(t *testing.T, h *house) {
+	inHouse(t, func(_ *testing.T, h *house) {
 		published, better := stable(second), stable(first)
 		published.Preferred = time.Hour
 		h.source.set(nil, published)
@@ -257,6 +257,6 @@ func TestDevices(t *testing.T) {
 				t.Errorf("problem of %s: %q", n.Name, n.Problem)
 			}
 		}
-		h.expectCalls("three names", 2, 2, 0)
+		h.expectCalls("three names", 2, 2)
 	})
 }

@@ -54,7 +54,7 @@ func adaptFile(t *testing.T, file string, isBad bool) {
 		t.Errorf("a name with bad_ is for errors, and only for those; got: %s", got)
 	}
 	if *update {
-		if err := os.WriteFile(file, []byte(input+separator+got+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(input+separator+got+"\n"), 0o600); err != nil { //nolint:gosec // a file of the test
 			t.Fatal(err)
 		}
 		return
