@@ -44,9 +44,9 @@ type App struct {
 	updaters []*updater
 	ledger   atomic.Pointer[ledger] // nil before Start
 
-	cancel context.CancelFunc
+	cancel context.CancelFunc // ends the updaters
 	done   <-chan struct{}
-	wg     sync.WaitGroup
+	wg     sync.WaitGroup // the updaters, and after them the events
 }
 
 // CaddyModule returns the Caddy module information.
@@ -65,6 +65,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for i, p := range a.Policies {
+		if p == nil {
+			return fmt.Errorf("policy %d is null", i+1)
+		}
 		if err := p.provision(ctx, a.logger); err != nil {
 			return fmt.Errorf("policy %d%s: %w", i+1, p.hint(), err)
 		}
@@ -101,14 +104,20 @@ func (a *App) Start() error {
 	l := value.(*ledger)
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel, a.done = cancel, ctx.Done()
-	a.wg.Go(func() { a.events.run(ctx) })
 	for _, u := range a.updaters {
 		u.claim(l)
 	}
 	a.ledger.Store(l)
-	for _, u := range a.updaters {
-		a.wg.Go(func() { u.run(ctx) })
-	}
+	quiet := make(chan struct{}) // closed when there will be no more events
+	a.wg.Go(func() { a.events.run(quiet) })
+	a.wg.Go(func() {
+		defer close(quiet)
+		var updaters sync.WaitGroup
+		for _, u := range a.updaters {
+			updaters.Go(func() { u.run(ctx) })
+		}
+		updaters.Wait()
+	})
 	return nil
 }
 

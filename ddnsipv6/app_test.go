@@ -20,20 +20,25 @@ import (
 	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
-// eventLog is a handler of Caddy's events app that a test can read.
-type eventLog struct{}
+// eventLog is a handler of Caddy's events app that a test can read: the one whose
+// ID it has.
+type eventLog struct {
+	ID string `json:"id,omitempty"`
+}
 
 func (*eventLog) CaddyModule() caddy.ModuleInfo {
 	return info("events.handlers.ddns_test", func() caddy.Module { return new(eventLog) })
 }
 
-// happened has the events of all configs: Caddy makes the handlers by itself.
-var happened = make(chan caddy.Event, 100)
-
-func (*eventLog) Handle(_ context.Context, e caddy.Event) error {
-	happened <- e
+func (l *eventLog) Handle(_ context.Context, e caddy.Event) error {
+	fakeMu.Lock()
+	defer fakeMu.Unlock()
+	fakeEvents[l.ID] <- e
 	return nil
 }
+
+// fakeEvents are the events by the ID of their handler.
+var fakeEvents = map[string]chan caddy.Event{}
 
 func init() { caddy.RegisterModule(new(eventLog)) }
 
@@ -42,6 +47,7 @@ type inCaddy struct {
 	*fakeDNS
 	source *fakeSource
 	admin  *http.Client
+	events chan caddy.Event
 	t      *testing.T
 	id     string
 	dir    string
@@ -50,6 +56,10 @@ type inCaddy struct {
 func newInCaddy(t *testing.T) *inCaddy {
 	c := &inCaddy{t: t, dir: t.TempDir()}
 	c.id, c.fakeDNS, c.source = newFakes(t)
+	c.events = make(chan caddy.Event, 100)
+	fakeMu.Lock()
+	fakeEvents[c.id] = c.events
+	fakeMu.Unlock()
 	socket := filepath.Join(c.dir, "admin.sock")
 	c.admin = &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -73,7 +83,7 @@ func (c *inCaddy) load(options string) {
 		"storage": {"module": "file_system", "root": "%[1]s/storage"},
 		"logging": {"logs": {"default": {"writer": {"output": "file", "filename": "%[1]s/caddy.log"}, "level": "DEBUG"}}},
 		"apps": {
-			"events": {"subscriptions": [{"events": ["ddns_updated", "ddns_failed"], "handlers": [{"handler": "ddns_test"}]}]},
+			"events": {"subscriptions": [{"events": ["ddns_updated", "ddns_failed"], "handlers": [{"handler": "ddns_test", "id": "%[2]s"}]}]},
 			"ddns_ipv6": {"policies": [{
 				"domains": [{"name": "nas.example.com", "zone": "example.com"}],
 				"provider": {"name": "fake", "id": "%[2]s", "api_token": "s3cr3t-t0ken"},
@@ -129,7 +139,7 @@ func (c *inCaddy) await(want string) {
 func (c *inCaddy) event() string {
 	c.t.Helper()
 	select {
-	case e := <-happened:
+	case e := <-c.events:
 		return fmt.Sprint(e.Name(), " ", e.Data)
 	case <-time.After(30 * time.Second):
 		c.t.Fatal("no event came")
@@ -170,14 +180,17 @@ func TestInCaddy(t *testing.T) {
 	if code, body := c.ask(http.MethodPost, "/ddns_ipv6/update"); code != http.StatusOK || !strings.Contains(body, `"last_error":"setting records of zone example.com.: fake failure"`) {
 		t.Errorf("update that fails: %d %s", code, body)
 	}
-	if got, want := c.event(), "ddns_failed map[error:setting records of zone example.com.: fake failure name:nas.example.com new:"+first+" old:"+first+"]"; got != want {
+	if got, want := c.event(), "ddns_failed map[error:setting records of zone example.com.: fake failure name:nas.example.com new:"+first+" old:]"; got != want {
 		t.Errorf("event %s, want %s", got, want)
 	}
 	if code, body := c.ask(http.MethodPost, "/ddns_ipv6/update"); code != http.StatusOK || strings.Contains(body, "last_error") {
 		t.Errorf("update: %d %s", code, body)
 	}
 	c.await(first)
-	c.load(`, "ttl": "10m"`)
+	if got, want := c.event(), "ddns_updated map[name:nas.example.com new:"+first+" old:]"; got != want {
+		t.Errorf("event %s, want %s", got, want)
+	}
+	c.load(`, "verify_interval": "2h"`)
 	_, metrics := c.ask(http.MethodGet, "/metrics")
 	for _, want := range []string{
 		`caddy_ddns_ipv6_updates_total{name="nas.example.com",result="success"} 2`,
@@ -206,7 +219,7 @@ func TestInCaddy(t *testing.T) {
 	if err := caddy.Load([]byte(`{"admin": {"listen": "unix/`+c.dir+`/admin.sock", "config": {"persist": false}}}`), true); err != nil {
 		t.Fatal(err)
 	}
-	if code, body := c.ask(http.MethodGet, "/ddns_ipv6/status"); code != http.StatusNotFound || !strings.Contains(body, "the config has no ddns_ipv6") {
+	if code, body := c.ask(http.MethodGet, "/ddns_ipv6/status"); code != http.StatusNotFound || !strings.Contains(body, "the running config has no ddns_ipv6") {
 		t.Errorf("without the app: %d %s", code, body)
 	}
 }
@@ -218,7 +231,7 @@ func TestReloads(t *testing.T) {
 	c.source.set(nil, stable(first))
 	c.load("")
 	c.await(first)
-	<-happened
+	c.event()
 	count := func() (goroutines, files int, heap uint64) {
 		runtime.GC()
 		var m runtime.MemStats

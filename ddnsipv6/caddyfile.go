@@ -81,7 +81,7 @@ func (p *Policy) unmarshalOption(d *caddyfile.Dispenser, option string) (err err
 	case "domain":
 		var domain Domain
 		if err = domain.unmarshal(d); err == nil {
-			p.Domains = append(p.Domains, &domain)
+			p.Domains = append(p.Domains, domain)
 		}
 	case "provider":
 		p.ProviderRaw, err = unmarshalModule(d, "dns.providers.", "name")

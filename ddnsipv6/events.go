@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -73,23 +74,34 @@ func (e *events) emit(name string, data map[string]any) {
 	}
 }
 
-// run emits events until ctx is done.
-func (e *events) run(ctx context.Context) {
+// run emits events until quiet is closed, and then those that are left.
+func (e *events) run(quiet <-chan struct{}) {
 	select {
-	case <-ctx.Done():
-		return
+	case <-quiet:
+		return // the config never ran
 	case <-e.started:
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	for {
 		select {
-		case <-ctx.Done():
-			return
 		case ev := <-e.queue:
-			emitting := e.ctx
-			emitting.Context = ctx
-			e.app.Emit(emitting, ev.name, ev.data)
+			e.handle(ctx, ev)
+		case <-quiet:
+			// Handlers that are slow now end with the config.
+			defer time.AfterFunc(stopWithin/2, cancel).Stop()
+			for len(e.queue) > 0 && ctx.Err() == nil {
+				e.handle(ctx, <-e.queue)
+			}
+			return
 		}
 	}
+}
+
+func (e *events) handle(ctx context.Context, ev event) {
+	emitting := e.ctx
+	emitting.Context = ctx
+	e.app.Emit(emitting, ev.name, ev.data)
 }
 
 // Interface guard

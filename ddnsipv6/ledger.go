@@ -46,7 +46,7 @@ type entry struct {
 	// turn is held while the name's records are read and changed. It guards
 	// the next two fields.
 	turn   chan struct{}
-	origin string // the settings that the failures are about: secret
+	origin string // the settings that standing is about: secret
 	loaded bool   // the storage was asked
 
 	mu sync.Mutex // guards the following
@@ -61,10 +61,18 @@ type standing struct {
 
 	// Published are the addresses that were read last.
 	Published []netip.Addr
-	// Failures in a row of giving the name the address Tried, the last error,
-	// and when to try again.
+	// Wanted is the address that the name was to have last, and Hinted when
+	// the hint came that made it so; zero once it is confirmed.
+	Wanted netip.Addr
+	Hinted time.Time
+	// Uncertain tells that a change has begun whose outcome is not known.
+	Uncertain bool
+	// Untold tells that a change has begun that nobody was told of, since it
+	// is not confirmed, and Old what was there before it.
+	Untold bool
+	Old    []netip.Addr
+	// Failures in a row, the last error, and when to try again.
 	Failures int
-	Tried    netip.Addr
 	LastErr  error
 	RetryAt  time.Time
 	// Forced tells that the operator asked for an update.
@@ -79,16 +87,28 @@ type standing struct {
 // confirmation is what a provider confirmed. It is kept in Caddy's storage.
 type confirmation struct {
 	// Address is the name's address, and Host the one of this host that it
-	// was made for. The zero Addr: none, or not known for certain.
+	// was made for. The zero Addr: none, or nothing is known.
 	Address netip.Addr `json:"address"`
 	Host    netip.Addr `json:"host"`
 	// Zone and Provider are where that is so.
 	Zone     string `json:"zone"`
 	Provider string `json:"provider"`
-	// Written is when the record was written last; Verified is when it was
-	// read, or accepted by a provider that can't be read.
-	Written  time.Time `json:"written"`
-	Verified time.Time `json:"verified"`
+	// Written is when the record was written last, or first found as it shall
+	// be, and TTL what it got then.
+	Written time.Time     `json:"written"`
+	TTL     time.Duration `json:"ttl"`
+	// Verified is when it was read, or accepted by a provider that can't be
+	// read, by this process.
+	Verified time.Time `json:"-"`
+}
+
+// begins notes that the records are being changed. Until that is confirmed
+// nothing is certain.
+func (s *standing) begins(before []netip.Addr) {
+	s.Uncertain = true
+	if !s.Untold {
+		s.Untold, s.Old = true, before
+	}
 }
 
 // claim makes u the one that manages a name.
@@ -115,7 +135,7 @@ func (l *ledger) release(e *entry, u *updater) {
 	defer e.mu.Unlock()
 	e.claims = slices.DeleteFunc(e.claims, func(other *updater) bool { return other == u })
 	if n := len(e.claims); n > 0 {
-		e.claims[n-1].hint()
+		e.claims[n-1].wake()
 		return
 	}
 	delete(l.entries, e.fqdn)
@@ -175,10 +195,13 @@ func (e *entry) recall(ctx context.Context, storage certmagic.Storage, p *Policy
 			s.confirmation = confirmation{Provider: p.provider.name, Zone: t.zone, Host: s.Host}
 		}
 	})
-	// Failures of other settings say nothing about these.
+	// The same provider with other settings may be another account: its records
+	// are read. What failed before may work now.
 	if origin := t.zone + " " + p.origin; e.origin != origin {
 		e.origin = origin
-		e.change(func(s *standing) { s.Failures, s.RetryAt, s.CheckAt = 0, time.Time{}, time.Time{} })
+		e.change(func(s *standing) {
+			s.Verified, s.Failures, s.RetryAt, s.CheckAt = time.Time{}, 0, time.Time{}, time.Time{}
+		})
 	}
 	return nil
 }
@@ -200,6 +223,10 @@ func load(ctx context.Context, storage certmagic.Storage, t target) (c confirmat
 	// What can't be read is written anew.
 	if json.Unmarshal(content, &c) != nil {
 		return confirmation{}, nil
+	}
+	// A clock that went wrong once must not put off keepalive for years.
+	if c.Written.After(time.Now()) {
+		c.Written = time.Time{}
 	}
 	return c, nil
 }

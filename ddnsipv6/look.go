@@ -9,9 +9,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// lookTimeout bounds a look at a source; a slow one asks a service.
-const lookTimeout = 30 * time.Second
-
 // look asks the sources, selects an address and notes what the names shall
 // have. Where the sources don't know, all stays as it was.
 func (u *updater) look(ctx context.Context, hinted time.Time) {
@@ -19,7 +16,7 @@ func (u *updater) look(ctx context.Context, hinted time.Time) {
 	if ctx.Err() != nil {
 		return
 	}
-	now := time.Now()
+	now, found := time.Now(), host.IP.IsValid()
 	u.lookAt = time.Time{}
 	if u.failures++; err == nil {
 		u.failures = 0
@@ -30,11 +27,11 @@ func (u *updater) look(ctx context.Context, hinted time.Time) {
 	u.view.Err = err
 	u.view.Judged, u.spare = judged, u.view.Judged
 	switch {
-	case err != nil:
-		u.view.MissingSince = time.Time{}
-	case host.IP.IsValid():
+	case found:
 		u.view.Host, u.view.MissingSince = host, time.Time{}
 		u.current = host.IP
+	case err != nil:
+		u.view.MissingSince = time.Time{}
 	default:
 		u.view.Host = Address{}
 		if u.view.MissingSince.IsZero() {
@@ -42,61 +39,88 @@ func (u *updater) look(ctx context.Context, hinted time.Time) {
 		}
 	}
 	u.mu.Unlock()
-	u.report()
-	if err == nil {
+	u.report(found)
+	if found || err == nil {
 		u.want(host, hinted, now)
 	}
 }
 
 // ask returns the first source's address that is usable, or the zero Address if
-// all sources know that there is none. judged is what all of them returned.
+// there is none. judged is what all sources returned that come before, and err
+// why one of them does not know.
 func (u *updater) ask(ctx context.Context) (host Address, judged []Judged, err error) {
-	judged = u.spare[:0]
-	for i, s := range u.policy.sources {
-		addresses, askErr := func() ([]Address, error) {
-			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-			defer cancel()
-			return bounded(ctx, s.Addresses)
-		}()
-		if askErr != nil {
-			err = cmp.Or(err, askErr)
-			continue
+again:
+	for {
+		judged, err = u.spare[:0], nil
+		for i, s := range u.sources {
+			if interrupted := u.askOne(ctx, i); interrupted {
+				continue again
+			}
+			if s.err != nil {
+				err = cmp.Or(err, s.err)
+				continue
+			}
+			var found bool
+			host, found, judged = Select(judged, s.addresses, u.policy.filter, &s.sightings, u.current)
+			if found {
+				return host, judged, err
+			}
 		}
-		u.sightings[i].Observe(addresses)
-		var found bool
-		host, found, judged = Select(judged, addresses, u.policy.filter, &u.sightings[i], u.current)
-		if found {
-			return host, judged, nil
+		return Address{}, judged, err
+	}
+}
+
+// askOne asks a source, unless one before it has news first.
+func (u *updater) askOne(ctx context.Context, i int) (interrupted bool) {
+	asks, cancel := context.WithCancel(ctx)
+	defer cancel()
+	u.asking.Store(&asking{i, cancel})
+	defer u.asking.Store(nil)
+	for _, before := range u.sources[:i] {
+		if before.stale.Load() { // its hint came before the line above
+			return true
 		}
 	}
-	return Address{}, judged, err
+	s := u.sources[i]
+	s.look(asks)
+	if asks.Err() != nil && ctx.Err() == nil {
+		s.stale.Store(true)
+		return true
+	}
+	return false
 }
 
 // report logs when a look turns out otherwise than the one before.
-func (u *updater) report() {
+func (u *updater) report(found bool) {
 	if u.logger.Core().Enabled(zap.DebugLevel) {
 		for _, j := range u.view.Judged {
 			u.logger.Debug("address judged", zap.Stringer("addr", j.IP), zap.String("interface", j.Interface),
 				zap.Stringer("flags", j.Flags), zap.Stringer("reason", j.Reason))
 		}
 	}
-	text := ""
+	message, cause, rejected := "", "", []string{}
 	switch {
+	case u.view.Err != nil && found:
+		message, cause = "a source does not know this host's address", u.view.Err.Error()
 	case u.view.Err != nil:
-		text = u.view.Err.Error()
+		message, cause = "this host's address is not known; the records stay until it is", u.view.Err.Error()
 	case !u.view.MissingSince.IsZero():
-		text = "none of the addresses is usable"
+		message = "this host has no usable IPv6 address; waiting for one"
+		for _, j := range u.view.Judged {
+			rejected = append(rejected, j.IP.String()+" ("+j.Interface+"): "+j.Reason.String())
+		}
 	}
-	if text == u.lookErr {
+	// Which addresses are rejected changes with every look.
+	if text := message + cause; text != u.lookErr {
+		u.lookErr = text
+	} else {
 		return
 	}
-	u.lookErr = text
-	if text == "" {
-		u.logger.Info("this host's address is known again", zap.Strings("names", u.names()))
+	if message == "" {
+		u.logger.Info("this host's address is known again", zap.Stringer("addr", u.view.Host.IP))
 		return
 	}
-	u.logger.Warn("this host's address is not known; waiting for one",
-		zap.String("error", text), zap.Int("rejected", len(u.view.Judged)), zap.Strings("names", u.names()))
+	u.logger.Warn(message, zap.String("error", cause), zap.Strings("rejected", rejected), zap.Strings("names", u.names()))
 }
 
 // want notes what each name shall have, now that the host's address is host.
@@ -111,17 +135,21 @@ func (u *updater) want(host Address, hinted, now time.Time) {
 		if problem != nil && (j.problem == nil || j.problem.Error() != problem.Error()) {
 			u.logger.Warn("the device has no address", zap.String("name", j.name()), zap.Error(problem))
 		}
-		if wanted != j.wanted {
-			j.hinted = time.Time{}
-			j.entry.change(func(s *standing) {
-				if wanted != s.Address { // else it is published already
-					changed, j.hinted = true, hinted
-				}
-				if wanted != s.Tried { // a new address deserves a try at once
-					s.Failures, s.RetryAt = 0, time.Time{}
-				}
-			})
-		}
+		_, mine := j.entry.look(u)
+		j.entry.change(func(s *standing) {
+			if !mine || !wanted.IsValid() || wanted == s.Wanted && wanted == j.wanted {
+				return
+			}
+			if wanted != s.Wanted { // a new address deserves a try at once
+				s.Wanted, s.Failures, s.RetryAt = wanted, 0, time.Time{}
+				s.Hinted = hinted
+			}
+			if wanted == s.Address && !s.Uncertain {
+				s.Hinted = time.Time{} // it is published already
+			} else {
+				changed = true
+			}
+		})
 		j.mu.Lock()
 		j.wanted, j.problem = wanted, problem
 		j.mu.Unlock()

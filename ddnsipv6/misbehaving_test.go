@@ -104,7 +104,7 @@ func TestHanging(t *testing.T) {
 		h.source.set(nil, stable(first))
 		app := h.start()
 		pass(time.Hour)
-		if s := nas(app); !strings.Contains(s.LastError, "a former call to provider fake still hangs") {
+		if s := nas(app); !strings.Contains(s.LastError, "a former call to the provider fake still hangs") {
 			t.Errorf("reported: %q", s.LastError)
 		}
 		h.change(func(f *fakeDNS) { f.hang = nil })

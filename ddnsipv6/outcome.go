@@ -9,8 +9,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// dnsDelay is how long a change may take to reach the authoritative servers.
-const dnsDelay = 30 * time.Second
+const (
+	// dnsDelay is how long a change may take to reach the authoritative servers.
+	dnsDelay = 30 * time.Second
+
+	// longestWait bounds what a provider may ask for by Retry-After.
+	longestWait = 24 * time.Hour
+)
 
 // confirmed notes that a name's records, as they were read, are what they shall
 // be; or as near to that as the provider can bring them.
@@ -37,47 +42,54 @@ func (u *updater) accepted(ctx context.Context, zone string, t *task) {
 // note writes down a success, and tells of it.
 func (u *updater) note(ctx context.Context, zone string, t *task, f func(*standing)) {
 	t.done = true
-	var c confirmation
+	var (
+		c       confirmation
+		changed bool
+		old     []netip.Addr
+		hinted  time.Time
+	)
 	t.entry.change(func(s *standing) {
-		s.Address, s.Zone, s.Provider, s.Verified, s.Forced = t.wanted, zone, u.policy.provider.name, u.began, false
+		s.Address, s.Zone, s.Provider, s.Verified = t.wanted, zone, u.policy.provider.name, u.began
+		s.Uncertain, s.Forced = false, false
 		if t.wanted.IsValid() {
 			s.Host = u.current
 		}
 		if s.Written.IsZero() {
 			s.Written = u.began // found as it shall be: keepalive counts from here
 		}
-		if t.wrote || t.deleted {
+		if s.TTL == 0 {
+			s.TTL = time.Duration(u.policy.TTL)
+		}
+		changed, old = s.Untold, s.Old
+		s.Untold, s.Old = false, nil
+		if changed {
 			s.Updates++
+			hinted, s.Hinted = s.Hinted, time.Time{}
 		}
 		f(s)
 		c = s.confirmation
 	})
 	t.logged = ""
-	if t.wrote && !t.hinted.IsZero() {
-		u.ledger.delay.Observe(time.Since(t.hinted).Seconds())
+	if !hinted.IsZero() {
+		u.ledger.delay.Observe(time.Since(hinted).Seconds())
 	}
-	t.hinted = time.Time{}
-	u.tell(t, zone)
+	u.tell(t, zone, changed, old)
 	if err := save(ctx, u.storage, t.target, c); err != nil && ctx.Err() == nil {
 		u.logger.Warn("state not stored; after a restart the records are read again", zap.String("name", t.name()), zap.Error(err))
 	}
 }
 
 // tell logs a success: what has changed at Info, the rest at Debug.
-func (u *updater) tell(t *task, zone string) {
-	fields := []zap.Field{zap.String("zone", zone), zap.String("name", t.name()), zap.String("type", "AAAA")}
-	old := t.old
-	if len(t.before) > 0 {
-		old = t.before[0]
-	}
+func (u *updater) tell(t *task, zone string, changed bool, old []netip.Addr) {
+	fields := []zap.Field{zap.String("zone", zone), zap.String("name", t.name()), zap.String("type", "AAAA"), zap.String("addr", text(t.wanted))}
 	switch {
-	case !t.wrote && !t.deleted:
-		u.logger.Debug("record verified", append(fields, zap.Stringer("addr", t.wanted))...)
-	case t.keepalive && len(t.before) == 1 && old == t.wanted:
-		u.logger.Debug("record written again", append(fields, zap.Stringer("addr", t.wanted))...)
+	case !changed:
+		u.logger.Debug("record verified", fields...)
+	case len(old) == 1 && old[0] == t.wanted:
+		u.logger.Debug("record written again", fields...)
 	default:
-		u.logger.Info("record updated", append(fields, zap.Strings("old", texts(t.before, t.old)), zap.String("addr", text(t.wanted)))...)
-		u.events.emit(eventUpdated, map[string]any{"name": t.name(), "old": text(old), "new": text(t.wanted)})
+		u.logger.Info("record updated", append(fields, zap.Stringers("old", old))...)
+		u.events.emit(eventUpdated, map[string]any{"name": t.name(), "old": firstOf(old), "new": text(t.wanted)})
 	}
 }
 
@@ -88,15 +100,20 @@ func (u *updater) failed(ctx context.Context, t *task, err error) {
 	if ctx.Err() != nil {
 		return // not the provider's fault: this config ends
 	}
-	wait := time.Duration(0)
-	failures := 0
+	var (
+		wait     time.Duration
+		failures int
+		old      []netip.Addr
+	)
 	t.entry.change(func(s *standing) {
 		s.Failures++
 		s.FailedUpdates++
-		s.Tried = t.wanted
-		wait = max(backoff(s.Failures), retryAfter(err))
+		wait = max(backoff(s.Failures), min(retryAfter(err), longestWait))
 		s.LastErr, s.RetryAt, s.Forced = err, time.Now().Add(wait), false
 		failures = s.Failures
+		if old = t.before; s.Untold {
+			old = s.Old
+		}
 	})
 	level := zap.DebugLevel
 	if t.logged != err.Error() {
@@ -107,7 +124,7 @@ func (u *updater) failed(ctx context.Context, t *task, err error) {
 			zap.Error(err), zap.Duration("retry_in", wait))
 	}
 	if failures == 1 {
-		u.events.emit(eventFailed, map[string]any{"name": t.name(), "old": text(t.old), "new": text(t.wanted), "error": err.Error()})
+		u.events.emit(eventFailed, map[string]any{"name": t.name(), "old": firstOf(old), "new": text(t.wanted), "error": err.Error()})
 	}
 }
 
@@ -119,14 +136,10 @@ func text(ip netip.Addr) string {
 	return ip.String()
 }
 
-// texts writes addresses, or else the only one that is known.
-func texts(ips []netip.Addr, known netip.Addr) []string {
-	list := []string{}
-	for _, ip := range ips {
-		list = append(list, ip.String())
+// firstOf writes the first of some addresses, or nothing.
+func firstOf(ips []netip.Addr) string {
+	if len(ips) == 0 {
+		return ""
 	}
-	if len(list) == 0 && known.IsValid() {
-		list = append(list, known.String())
-	}
-	return list
+	return text(ips[0])
 }

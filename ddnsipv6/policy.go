@@ -29,7 +29,7 @@ const (
 // address comes from, and who publishes it. Every string may have placeholders.
 type Policy struct {
 	// Domains are the names that are kept true. At least one.
-	Domains []*Domain `json:"domains,omitempty"`
+	Domains []Domain `json:"domains,omitempty"`
 
 	// ProviderRaw is the DNS provider. It must be able to set records; one
 	// that can't read them is checked by DNS, and one that can't delete them
@@ -97,8 +97,8 @@ func (p *Policy) provision(ctx caddy.Context, logger *zap.Logger) error {
 	if len(p.Domains) == 0 {
 		return errors.New("no domain is listed")
 	}
-	for _, d := range p.Domains {
-		t, err := d.target()
+	for i := range p.Domains {
+		t, err := p.Domains[i].target()
 		if err != nil {
 			return err
 		}
@@ -168,6 +168,10 @@ func (p *Policy) loadProvider(ctx caddy.Context, logger *zap.Logger) error {
 		return errors.New("no provider is set")
 	}
 	p.origin = string(p.ProviderRaw) // Caddy drops it
+	for _, field := range literalSecrets(p.ProviderRaw) {
+		logger.Warn("a secret is written into the config, where GET /config/ and autosave.json show it; "+
+			"a placeholder such as {env.NAME} or {file./path} keeps it out", zap.String("field", field))
+	}
 	module, err := ctx.LoadModule(p, "ProviderRaw")
 	if err != nil {
 		return fmt.Errorf("loading the provider: %w", err)

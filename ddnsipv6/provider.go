@@ -2,16 +2,14 @@ package ddnsipv6
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/libdns/libdns"
+	"go.uber.org/zap"
 )
 
 const (
@@ -80,18 +78,28 @@ func (p *provider) delete(ctx context.Context, zone string, records ...libdns.Re
 }
 
 func (p *provider) call(ctx context.Context, f func(context.Context) ([]libdns.Record, error)) ([]libdns.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	records, err := alone(ctx, p.turn, "provider "+p.name, f)
+	return records, p.redacted(err)
+}
+
+// alone is bounded for calls of which there must not be two at a time, even
+// where the first one hangs; turn has room for one.
+func alone[T any](ctx context.Context, turn chan struct{}, what string, f func(context.Context) (T, error)) (T, error) {
 	select {
-	case p.turn <- struct{}{}:
+	case turn <- struct{}{}:
 	default:
-		return nil, fmt.Errorf("a former call to provider %s still hangs", p.name)
+		var zero T
+		return zero, fmt.Errorf("a former call to the %s still hangs", what)
 	}
-	records, err := bounded(ctx, func(ctx context.Context) ([]libdns.Record, error) {
-		defer func() { <-p.turn }()
+	return bounded(ctx, func(ctx context.Context) (T, error) {
+		defer func() { <-turn }()
 		return f(ctx)
 	})
-	return records, p.redacted(err)
 }
 
 // bounded returns what f does, or an error soon after ctx is done: then f is
@@ -107,7 +115,8 @@ func bounded[T any](ctx context.Context, f func(context.Context) (T, error)) (T,
 		defer func() {
 			// Plug-ins must not take down the server.
 			if cause := recover(); cause != nil {
-				r.err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+				r.err = fmt.Errorf("panic: %v", cause)
+				caddy.Log().Named(ID).Error("a plug-in has panicked", zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
 			}
 			done <- r
 		}()
@@ -125,69 +134,6 @@ func bounded[T any](ctx context.Context, f func(context.Context) (T, error)) (T,
 		var zero T
 		return zero, fmt.Errorf("no answer: %w", ctx.Err())
 	}
-}
-
-// redactedError is an error whose text was freed of secrets.
-type redactedError struct {
-	text string
-	err  error
-}
-
-func (e *redactedError) Error() string { return e.text }
-func (e *redactedError) Unwrap() error { return e.err }
-
-// inURL is what may be a secret in a URL, which HTTP clients put in their errors.
-var inURL = regexp.MustCompile(`(://)[^/@\s"]+@|\?[^\s"]+`)
-
-// redacted removes from an error what a provider should not have put there.
-func (p *provider) redacted(err error) error {
-	if err == nil {
-		return nil
-	}
-	text := inURL.ReplaceAllString(err.Error(), "${1}…")
-	for _, secret := range p.secrets {
-		text = strings.ReplaceAll(text, secret, "…")
-	}
-	if text == err.Error() {
-		return err
-	}
-	return &redactedError{text, err}
-}
-
-// secretName is how the fields of providers are called that hold secrets.
-var secretName = regexp.MustCompile(`(?i)token|key|secret|pass|auth|credential`)
-
-// secretsOf returns the values of a provider's secret fields.
-func secretsOf(module any) []string {
-	encoded, err := json.Marshal(module)
-	if err != nil {
-		return nil
-	}
-	var fields any
-	if err := json.Unmarshal(encoded, &fields); err != nil {
-		return nil
-	}
-	var secrets []string
-	var collect func(value any, secret bool)
-	collect = func(value any, secret bool) {
-		switch v := value.(type) {
-		case map[string]any:
-			for name, field := range v {
-				collect(field, secret || secretName.MatchString(name))
-			}
-		case []any:
-			for _, element := range v {
-				collect(element, secret)
-			}
-		case string:
-			// Shorter ones would make a text unreadable, and protect nothing.
-			if secret && len(v) >= 6 {
-				secrets = append(secrets, v)
-			}
-		}
-	}
-	collect(fields, false)
-	return secrets
 }
 
 // retryAfter returns when a provider asks to be called again at the earliest,

@@ -11,19 +11,26 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"github.com/libdns/libdns"
+	"github.com/miekg/dns"
+	"go.uber.org/zap"
 )
+
+// lag is how long a provider may take to return what it was just given.
+const lag = time.Second
 
 // task is a job that is due, for the time of one reconciliation. The flags make
 // sure that it ends: each thing is done once.
 type task struct {
 	*job
-	keepalive               bool // write even if it is right
-	wrote, deleted, thinned bool
+	keepalive bool // write even if it is right
 
-	steps  int
-	old    netip.Addr   // what was confirmed before
-	before []netip.Addr // what was there before, if known
-	done   bool
+	steps                    int
+	before                   []netip.Addr // what was there before, as far as it is known
+	wrote, deleted           bool         // that was accepted, or is not certain
+	thin, thinned, rewritten bool
+	refused                  error // of the write before thinning
+	wait, waited             bool
+	done                     bool
 }
 
 // publish brings the records of the due names to what they shall be, zone by
@@ -31,12 +38,14 @@ type task struct {
 func (u *updater) publish(ctx context.Context, work []*task) {
 	u.began = time.Now()
 	zones := make(map[string][]*task)
+	looks, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	for _, t := range work {
 		if !t.entry.begin(ctx, u) {
 			continue
 		}
 		defer t.entry.end()
-		zone, err := u.zoneOf(ctx, t.job)
+		zone, err := u.zoneOf(looks, t.job)
 		if err != nil {
 			u.failed(ctx, t, err)
 			continue
@@ -48,19 +57,28 @@ func (u *updater) publish(ctx context.Context, work []*task) {
 	}
 }
 
+// zoneOf returns the zone of a name. One that held it before is asked for again
+// only when that doesn't work any more: after a renumbering, DNS is what may be
+// away.
 func (u *updater) zoneOf(ctx context.Context, j *job) (string, error) {
 	if j.zone != "" {
 		return j.zone, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
+	s := j.entry.now()
+	known := s.Zone != "" && dns.IsSubDomain(s.Zone, j.fqdn)
+	if known && s.Failures < 3 {
+		return s.Zone, nil
+	}
 	zone, err := bounded(ctx, func(ctx context.Context) (string, error) {
 		return certmagic.FindZoneByFQDN(ctx, u.logger, j.fqdn, certmagic.RecursiveNameservers(u.policy.authority.resolvers))
 	})
-	if err != nil {
-		return "", fmt.Errorf("finding the zone of %s (it may be set: domain %s zone <zone>): %w", j.name(), j.name(), err)
+	switch {
+	case err == nil:
+		return strings.ToLower(zone), nil
+	case known:
+		return s.Zone, nil
 	}
-	return strings.ToLower(zone), nil
+	return "", fmt.Errorf("finding the zone of %s (it may be set: domain %s zone <zone>): %w", j.name(), j.name(), err)
 }
 
 // publishZone reads a zone, takes the next step for each name, and so on until
@@ -69,42 +87,65 @@ func (u *updater) zoneOf(ctx context.Context, j *job) (string, error) {
 func (u *updater) publishZone(ctx context.Context, zone string, tasks []*task) {
 	for len(tasks) > 0 && ctx.Err() == nil {
 		records, err := u.read(ctx, zone)
+		checks, cancel := context.WithTimeout(ctx, callTimeout)
+		wait := false
 		for _, t := range tasks {
 			set := aaaa(records, t.fqdn, zone)
 			if err != nil {
-				set = u.unread(ctx, zone, t, err)
+				set = u.unread(ctx, checks, zone, t, err)
 			}
 			if !t.done {
 				u.step(ctx, zone, t, set)
 			}
+			wait = wait || t.wait
+			t.wait = false
 		}
+		cancel()
 		tasks = slices.DeleteFunc(tasks, func(t *task) bool { return t.done })
+		if wait {
+			select {
+			case <-ctx.Done():
+			case <-time.After(lag):
+			}
+		}
 	}
 }
 
 // read returns the zone's records, or why they are not known.
 func (u *updater) read(ctx context.Context, zone string) ([]libdns.Record, error) {
-	if u.policy.provider.getter == nil {
-		return nil, fmt.Errorf("provider %s can't read records", u.policy.provider.name)
+	p := u.policy.provider
+	if p.getter == nil {
+		return nil, fmt.Errorf("provider %s can't read records", p.name)
 	}
-	return u.policy.provider.get(ctx, zone)
+	records, err := p.get(ctx, zone)
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	if err != nil && errorText(err) != errorText(u.view.ReadErr) {
+		u.logger.Warn("the provider can't be read; its records are checked by DNS", zap.String("zone", zone), zap.Error(err))
+	}
+	u.mu.Lock()
+	u.view.ReadErr = err
+	u.mu.Unlock()
+	return records, err
 }
 
 // unread returns what is known of a name where the provider could not be read.
 // What shall change is not looked up: it is written in any case, and shows in
 // DNS only later. What should be right is asked for by DNS.
-func (u *updater) unread(ctx context.Context, zone string, t *task, cause error) RRset {
+func (u *updater) unread(ctx, checks context.Context, zone string, t *task, cause error) RRset {
 	s := t.entry.now()
 	switch {
 	case t.wrote || t.deleted:
 		u.accepted(ctx, zone, t)
 		return RRset{}
-	case t.wanted != s.Address || t.keepalive:
+	case retryAfter(cause) > 0:
+		u.failed(ctx, t, cause)
+		return RRset{}
+	case t.wanted != s.Address || s.Uncertain || t.keepalive:
 		return RRset{}
 	}
-	addresses, err := bounded(ctx, func(ctx context.Context) ([]netip.Addr, error) {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
+	addresses, err := bounded(checks, func(ctx context.Context) ([]netip.Addr, error) {
 		return u.policy.authority.AAAA(ctx, t.fqdn, zone)
 	})
 	if err != nil {
@@ -117,81 +158,11 @@ func (u *updater) unread(ctx context.Context, zone string, t *task, cause error)
 	}
 	if !s.CheckAt.IsZero() && !Plan(t.wanted, set, s.Address).Nothing() {
 		// Written anew at the next try, not at once: it may be on its way.
-		t.entry.change(func(s *standing) { s.Address, s.CheckAt = netip.Addr{}, time.Time{} })
+		t.entry.change(func(s *standing) { s.Uncertain, s.CheckAt = true, time.Time{} })
 		u.failed(ctx, t, fmt.Errorf("provider %s accepted %s, but the authoritative servers answer %v",
 			u.policy.provider.name, wish(t.wanted), addresses))
 	}
 	return set
-}
-
-// step takes the next step towards what a name shall have.
-func (u *updater) step(ctx context.Context, zone string, t *task, set RRset) {
-	s := t.entry.now()
-	if t.steps++; t.steps == 1 {
-		t.old, t.before = s.Address, set.addresses()
-	}
-	plan := Plan(t.wanted, set, s.Address)
-	if t.keepalive && !t.wrote {
-		plan = Step{Write: true}
-	}
-	switch {
-	case plan.Write:
-		u.write(ctx, zone, t, set)
-	case plan.DeleteAll:
-		// Not an Address: a zero one is an A record.
-		u.remove(ctx, zone, t, set, libdns.RR{Name: libdns.RelativeName(t.fqdn, zone), Type: "AAAA"})
-	case len(plan.Delete) > 0:
-		u.remove(ctx, zone, t, set, plan.Delete...)
-	default:
-		u.confirmed(ctx, zone, t, set)
-	}
-}
-
-// write sets the wanted address.
-func (u *updater) write(ctx context.Context, zone string, t *task, set RRset) {
-	p := u.policy.provider
-	if t.wrote {
-		u.failed(ctx, t, fmt.Errorf("provider %s accepted %s, and still returns %v", p.name, t.wanted, set.addresses()))
-		return
-	}
-	t.wrote = true
-	// Until the provider has answered, nothing is certain.
-	t.entry.change(func(s *standing) { s.Address = netip.Addr{} })
-	err := p.set(ctx, zone, u.policy.record(libdns.RelativeName(t.fqdn, zone), t.wanted))
-	if err == nil {
-		t.entry.change(func(s *standing) { s.Written = time.Now() })
-		return
-	}
-	// Some providers can replace one record, but not several.
-	if extra := Thin(set, t.old); len(extra) > 0 && p.deleter != nil && !t.thinned {
-		t.thinned = true
-		deleteErr := p.delete(ctx, zone, extra...)
-		if deleteErr == nil {
-			t.wrote = false
-			return
-		}
-		err = errors.Join(err, deleteErr)
-	}
-	u.failed(ctx, t, err)
-}
-
-// remove deletes records that the name shall not have.
-func (u *updater) remove(ctx context.Context, zone string, t *task, set RRset, records ...libdns.Record) {
-	p := u.policy.provider
-	switch {
-	case p.deleter != nil && t.deleted:
-		u.failed(ctx, t, fmt.Errorf("provider %s accepted a deletion, and still returns %v", p.name, set.addresses()))
-	case p.deleter != nil:
-		t.deleted = true
-		if err := p.delete(ctx, zone, records...); err != nil {
-			u.failed(ctx, t, err)
-		}
-	case !t.wrote && !slices.Equal(set.addresses(), t.entry.now().Published):
-		// Writing the whole RRset may do it, too. Once: see below.
-		u.write(ctx, zone, t, set)
-	default:
-		u.confirmed(ctx, zone, t, set)
-	}
 }
 
 // wish names what a name shall have.

@@ -79,21 +79,28 @@ func due(s *standing, wanted netip.Addr, remove bool, settled time.Time, p *Poli
 	}
 	next := s.Verified.Add(time.Duration(p.VerifyInterval))
 	alive := s.Written.Add(p.keepalive)
-	if p.keepalive == 0 || remove {
+	switch {
+	case remove || s.Written.IsZero():
+		alive = time.Time{}
+	case s.TTL != 0 && s.TTL != time.Duration(p.TTL):
+		alive = now
+	case p.keepalive == 0:
 		alive = time.Time{}
 	}
 	switch {
 	case s.Forced:
-		next = time.Time{}
+		next = now
 	case s.Failures > 0:
 		next = s.RetryAt
-	case wanted != s.Address || s.Verified.IsZero():
+	case wanted != s.Address || s.Uncertain || s.Provider != p.provider.name:
 		next = settled
+	case s.Verified.IsZero():
+		next = now
 	default:
 		next = earlier(earlier(next, alive), s.CheckAt)
 	}
 	if next.After(now) {
 		return duty{Next: next}
 	}
-	return duty{Act: true, Keepalive: !alive.IsZero() && !alive.After(now) && !s.Written.IsZero()}
+	return duty{Act: true, Keepalive: !alive.IsZero() && !alive.After(now)}
 }

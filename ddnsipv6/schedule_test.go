@@ -158,8 +158,8 @@ func TestDue(t *testing.T) {
 	failing := func(retryAt time.Time) func(*standing) {
 		return func(s *standing) { s.Failures, s.RetryAt = 1, retryAt }
 	}
-	daily := &Policy{VerifyInterval: caddy.Duration(time.Hour), keepalive: 24 * time.Hour}
-	never := &Policy{VerifyInterval: caddy.Duration(time.Hour)}
+	daily := &Policy{VerifyInterval: caddy.Duration(time.Hour), keepalive: 24 * time.Hour, provider: new(provider)}
+	never := &Policy{VerifyInterval: caddy.Duration(time.Hour), provider: new(provider)}
 	tests := []struct {
 		name    string
 		s       standing
@@ -185,6 +185,12 @@ func TestDue(t *testing.T) {
 		{name: "a failed keepalive is one at the next try", s: confirmed(ago(time.Minute), ago(24*time.Hour), failing(now)), wanted: ip, want: duty{Act: true, Keepalive: true}},
 		{name: "the operator asks", s: confirmed(ago(time.Minute), ago(time.Minute), failing(in(time.Hour)), func(s *standing) { s.Forced = true }), wanted: ip, want: duty{Act: true}},
 		{name: "a check by DNS", s: confirmed(ago(time.Minute), ago(time.Minute), func(s *standing) { s.CheckAt = in(time.Second) }), wanted: ip, want: duty{Next: in(time.Second)}},
+		{name: "uncertain", s: confirmed(ago(time.Minute), ago(time.Minute), func(s *standing) { s.Uncertain = true }), wanted: ip, want: duty{Act: true}},
+		{name: "another provider", s: confirmed(ago(time.Minute), ago(time.Minute), func(s *standing) { s.Provider = "another" }), wanted: ip, want: duty{Act: true}},
+		{name: "never read by this process", s: confirmed(time.Time{}, ago(time.Minute)), wanted: ip, want: duty{Act: true}},
+		{name: "written with another TTL", s: confirmed(ago(time.Minute), ago(time.Minute), func(s *standing) { s.TTL = time.Hour }), policy: never, wanted: ip, want: duty{Act: true, Keepalive: true}},
+		{name: "to be removed with another TTL", s: confirmed(ago(time.Minute), ago(time.Minute), func(s *standing) { s.TTL = time.Hour }), remove: true, want: duty{Act: true}},
+		{name: "to be removed, and uncertain", s: standing{Uncertain: true, confirmation: confirmation{Verified: ago(time.Minute)}}, remove: true, want: duty{Act: true}},
 		{name: "to be removed", s: confirmed(ago(time.Minute), ago(time.Minute)), remove: true, want: duty{Act: true}},
 		{name: "removed", s: standing{confirmation: confirmation{Verified: ago(time.Minute), Written: ago(48 * time.Hour)}}, remove: true, want: duty{Next: in(59 * time.Minute)}},
 	}

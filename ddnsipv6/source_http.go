@@ -174,6 +174,8 @@ func (s *HTTPSource) Validate() error {
 		return fmt.Errorf("source http: interval %s is less than 1s", time.Duration(s.Interval))
 	case s.Timeout < 0:
 		return fmt.Errorf("source http: timeout %s is negative", time.Duration(s.Timeout))
+	case s.Timeout > caddy.Duration(lookTimeout):
+		return fmt.Errorf("source http: timeout %s is more than %s", time.Duration(s.Timeout), lookTimeout)
 	case s.Accept != acceptMajority && s.Accept != acceptFirst:
 		return fmt.Errorf("source http: accept %q is neither majority nor first", s.Accept)
 	case s.PrefixLength < 1 || s.PrefixLength > 127:
@@ -225,7 +227,17 @@ type vote struct {
 func (s *HTTPSource) first(ctx context.Context) (netip.Addr, error) {
 	votes := make([]vote, len(s.services))
 	for i, service := range s.services {
-		if votes[i] = s.ask(ctx, service); votes[i].err == nil {
+		votes[i] = func() vote {
+			// Those that hang leave the others their share of the time.
+			share := time.Duration(s.Timeout)
+			if deadline, ok := ctx.Deadline(); ok {
+				share = time.Until(deadline) / time.Duration(len(s.services)-i)
+			}
+			ctx, cancel := context.WithTimeout(ctx, share)
+			defer cancel()
+			return s.ask(ctx, service)
+		}()
+		if votes[i].err == nil {
 			return votes[i].ip, nil
 		}
 	}

@@ -113,10 +113,10 @@ func TestHTTPSourceLoad(t *testing.T) {
 		{name: "no host", config: `{"urls": ["https:///a"]}`, err: "url 1 of 1 is not one of http or https"},
 		{name: "not a URL", config: `{"urls": ["https://user:hunter2@[::1"]}`, err: "url 1 of 1 is not one of http or https"},
 		{name: "duplicate", config: `{"urls": ["https://a", "https://b", "https://a"]}`, err: "url https://a is given more than once"},
-		{name: "duplicate in other words", config: `{"urls": ["https://a.example", "HTTPS://A.example/#b"]}`, err: "url https://A.example/ is given more than once"},
+		{name: "duplicate in other words", config: `{"urls": ["https://a.example", "HTTPS://A.example/#b"]}`, err: "url https://A.example is given more than once"},
 		{
 			name: "duplicate with secrets", config: `{"urls": ["{env.DDNS_TEST_URL}", "{env.DDNS_TEST_URL}"]}`,
-			err: "url https://a.example/ is given more than once",
+			err: "url https://a.example is given more than once",
 		},
 		{name: "short interval", config: `{"interval": "999ms"}`, err: "interval 999ms is less than 1s"},
 		{name: "negative timeout", config: `{"timeout": -1}`, err: "timeout -1ns is negative"},

@@ -131,7 +131,8 @@ func cause(err error) error {
 	return refusal("no valid HTTP answer")
 }
 
-// nameOf is the URL of a service without its user, password and query.
+// nameOf is the URL of a service without what may be a secret: its user, password,
+// path and query.
 func nameOf(service *url.URL) string {
-	return (&url.URL{Scheme: service.Scheme, Host: service.Host, Path: service.Path}).String()
+	return (&url.URL{Scheme: service.Scheme, Host: service.Host}).String()
 }

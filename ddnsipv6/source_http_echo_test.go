@@ -100,7 +100,7 @@ func TestHTTPSourceCertificate(t *testing.T) {
 	}
 }
 
-// What a URL holds of user, password and query is for the service alone.
+// What a URL holds of user, password, path and query is for the service alone.
 func TestHTTPSourceSecrets(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"status":   breaks,
@@ -125,10 +125,10 @@ func TestHTTPSourceSecrets(t *testing.T) {
 				}
 				answer(w, r)
 			})
-			t.Setenv("DDNS_TEST_URL", strings.Replace(server.URL, "//", "//hunter1:hunter2@", 1)+"/ip?token=hunter3#hunter4")
+			t.Setenv("DDNS_TEST_URL", strings.Replace(server.URL, "//", "//hunter1:hunter2@", 1)+"/hunter5/ip?token=hunter3#hunter4")
 			s := provisioned(t, &HTTPSource{URLs: []string{"{env.DDNS_TEST_URL}"}})
 			_, err := s.Addresses(t.Context())
-			if err == nil || strings.Contains(err.Error(), "hunter") || !strings.Contains(err.Error(), server.URL+"/ip: ") {
+			if err == nil || strings.Contains(err.Error(), "hunter") || !strings.Contains(err.Error(), server.URL+": ") {
 				t.Errorf("got the error %v", err)
 			}
 		})
@@ -140,7 +140,7 @@ func TestHTTPSourceName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := nameOf(service); got != "https://[2600::1]:8443/a/b" {
+	if got := nameOf(service); got != "https://[2600::1]:8443" {
 		t.Errorf("got %s", got)
 	}
 }

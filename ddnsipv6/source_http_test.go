@@ -146,7 +146,7 @@ func TestHTTPSource(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			s := &HTTPSource{Accept: tc.accept, Timeout: caddy.Duration(time.Minute)}
+			s := &HTTPSource{Accept: tc.accept, Timeout: caddy.Duration(lookTimeout)}
 			wantErr := "asking echo services: " + tc.err
 			for i, handler := range tc.services {
 				s.URLs = append(s.URLs, echoServer(t, handler).URL)
@@ -204,7 +204,7 @@ func TestHTTPSourceCancels(t *testing.T) {
 		after := func(w http.ResponseWriter, r *http.Request) { <-began; handler(w, r) }
 		s := provisioned(t, &HTTPSource{
 			URLs:    []string{echoServer(t, after).URL, slow.URL, echoServer(t, after).URL},
-			Timeout: caddy.Duration(time.Hour),
+			Timeout: caddy.Duration(lookTimeout),
 		})
 		_, _ = s.Addresses(t.Context())
 		<-ended
@@ -228,7 +228,7 @@ func TestHTTPSourceEndsWithContext(t *testing.T) {
 			cancel()
 			<-r.Context().Done()
 		})
-		s := provisioned(t, &HTTPSource{URLs: []string{server.URL, server.URL + "/2"}, Accept: accept, Timeout: caddy.Duration(time.Hour)})
+		s := provisioned(t, &HTTPSource{URLs: []string{server.URL, server.URL + "/2"}, Accept: accept, Timeout: caddy.Duration(lookTimeout)})
 		if _, err := s.Addresses(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: got the error %v", accept, err)
 		}

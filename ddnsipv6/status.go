@@ -26,8 +26,11 @@ type PolicyStatus struct {
 	Selected string `json:"selected,omitempty"`
 	// Addresses are all that the sources found.
 	Addresses []AddressStatus `json:"addresses"`
-	// Error is why the sources' addresses are not known.
+	// Error is why the addresses of a source are not known.
 	Error string `json:"error,omitempty"`
+	// ReadError is why the provider could not be read last; its records are
+	// checked by DNS then.
+	ReadError string `json:"read_error,omitempty"`
 	// MissingSince is since when no address is usable.
 	MissingSince *time.Time   `json:"missing_since,omitempty"`
 	Names        []NameStatus `json:"names"`
@@ -58,9 +61,13 @@ type NameStatus struct {
 	Problem string `json:"problem,omitempty"`
 	// Published are the addresses that were read last; null: not read.
 	Published []netip.Addr `json:"published"`
-	// Confirmed is the address that it has for certain, since LastWritten or
-	// LastConfirmed, whichever was later.
-	Confirmed     string     `json:"confirmed,omitempty"`
+	// Confirmed is the address that it was given last, or found to have.
+	Confirmed string `json:"confirmed,omitempty"`
+	// Uncertain tells that a change has begun whose outcome is not known.
+	Uncertain bool `json:"uncertain,omitempty"`
+	// LastWritten is when the record was written, or first found as it shall
+	// be; LastConfirmed is when it was read last since Caddy runs, or accepted
+	// by a provider that can't be read.
 	LastWritten   *time.Time `json:"last_written,omitempty"`
 	LastConfirmed *time.Time `json:"last_confirmed,omitempty"`
 	// Failures in a row, the last error, and when the next try is.
@@ -86,7 +93,7 @@ func (u *updater) status() PolicyStatus {
 	defer u.mu.Unlock()
 	p := PolicyStatus{
 		Provider: u.policy.provider.name, Selected: text(u.view.Host.IP), Error: errorText(u.view.Err),
-		MissingSince: timeOrNil(u.view.MissingSince), Addresses: []AddressStatus{}, Names: []NameStatus{},
+		ReadError: errorText(u.view.ReadErr), MissingSince: timeOrNil(u.view.MissingSince), Addresses: []AddressStatus{}, Names: []NameStatus{},
 	}
 	for _, j := range u.view.Judged {
 		p.Addresses = append(p.Addresses, j.status())
@@ -118,7 +125,7 @@ func (j *job) status(p *Policy) NameStatus {
 	s := j.entry.now()
 	return NameStatus{
 		Name: j.name(), Zone: s.Zone, Wanted: text(wanted), Problem: errorText(problem),
-		Published: s.Published, Confirmed: text(s.Address), LastWritten: timeOrNil(s.Written), LastConfirmed: timeOrNil(s.Verified),
+		Published: s.Published, Confirmed: text(s.Address), Uncertain: s.Uncertain, LastWritten: timeOrNil(s.Written), LastConfirmed: timeOrNil(s.Verified),
 		Failures: s.Failures, LastError: errorText(s.LastErr), NextTry: timeOrNil(due(&s, wanted, false, time.Time{}, p, time.Now()).Next),
 	}
 }
@@ -150,9 +157,7 @@ func errorText(err error) string {
 //   - GET /ddns_ipv6/status returns a [Status];
 //   - POST /ddns_ipv6/update looks at the addresses and the records of all
 //     names now, waits until that is done, and returns the [Status] after it.
-type adminAPI struct {
-	app *App // nil if it is not configured
-}
+type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
 func (*adminAPI) CaddyModule() caddy.ModuleInfo {
@@ -162,43 +167,43 @@ func (*adminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision finds the app. The admin API is provisioned before the apps.
-func (a *adminAPI) Provision(ctx caddy.Context) error {
-	// Where the app can't be loaded, Caddy says so when it loads the apps.
-	if app, err := ctx.AppIfConfigured(ID); err == nil {
-		a.app = app.(*App)
+// running returns the app of the config that runs. It may be another one than
+// this endpoint came with: Caddy keeps the endpoint of a config that it could
+// not start, and goes on with the config before.
+func running() (*App, error) {
+	app, err := caddy.ActiveContext().AppIfConfigured(ID)
+	if err != nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the running config has no " + ID)}
 	}
-	return nil
+	return app.(*App), nil
 }
 
 // Routes returns the routes of the admin endpoint.
-func (a *adminAPI) Routes() []caddy.AdminRoute {
+func (*adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: "/ddns_ipv6/status", Handler: a.handler(http.MethodGet, func(*http.Request) error { return nil })},
-		{Pattern: "/ddns_ipv6/update", Handler: a.handler(http.MethodPost, func(r *http.Request) error { return a.app.update(r.Context()) })},
+		{Pattern: "/ddns_ipv6/status", Handler: handler(http.MethodGet, func(*http.Request, *App) error { return nil })},
+		{Pattern: "/ddns_ipv6/update", Handler: handler(http.MethodPost, func(r *http.Request, app *App) error { return app.update(r.Context()) })},
 	}
 }
 
 // handler answers with the status after act.
-func (a *adminAPI) handler(method string, act func(*http.Request) error) caddy.AdminHandlerFunc {
+func handler(method string, act func(*http.Request, *App) error) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != method {
 			w.Header().Set("Allow", method)
 			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed; use " + method)}
 		}
-		if a.app == nil {
-			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the config has no " + ID)}
+		app, err := running()
+		if err != nil {
+			return err
 		}
-		if err := act(r); err != nil {
+		if err := act(r, app); err != nil {
 			return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 		}
 		w.Header().Set("Content-Type", "application/json")
-		return json.NewEncoder(w).Encode(a.app.Status())
+		return json.NewEncoder(w).Encode(app.Status())
 	}
 }
 
-// Interface guards
-var (
-	_ caddy.AdminRouter = (*adminAPI)(nil)
-	_ caddy.Provisioner = (*adminAPI)(nil)
-)
+// Interface guard
+var _ caddy.AdminRouter = (*adminAPI)(nil)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -28,12 +29,13 @@ type updater struct {
 	// together fall due together.
 	began time.Time
 
-	sightings []Sightings // per source
-	current   netip.Addr  // the host's address that is published, or was last
-	spare     []Judged    // memory for the next look
-	lookErr   string      // what was logged last
-	lookAt    time.Time   // when to look again after a failure, else zero
-	failures  int         // of looks, in a row
+	sources  []*asked
+	asking   atomic.Pointer[asking]
+	current  netip.Addr // the host's address that is published, or was last
+	spare    []Judged   // memory for the next look
+	lookErr  string     // what was logged last
+	lookAt   time.Time  // when to look again after a failure, else zero
+	failures int        // of looks, in a row
 
 	mu   sync.Mutex // guards the following, which others read
 	view view
@@ -43,8 +45,9 @@ type updater struct {
 type view struct {
 	Host         Address // the zero Address: none is usable, or known
 	Judged       []Judged
-	Err          error
-	MissingSince time.Time
+	Err          error     // why a source doesn't know
+	MissingSince time.Time // zero unless all sources know that there is none
+	ReadErr      error     // why the provider could not be read
 }
 
 // job is a name of a policy.
@@ -58,8 +61,7 @@ type job struct {
 	wanted  netip.Addr
 	problem error // why there is none, besides that this host has none
 
-	hinted  time.Time // of the change of wanted that is not yet published, else zero
-	settled time.Time // when that may be written
+	settled time.Time // when a change of wanted may be written
 	logged  string    // the error that was logged last
 }
 
@@ -67,7 +69,9 @@ func newUpdater(p *Policy, logger *zap.Logger, storage certmagic.Storage, e *eve
 	u := &updater{
 		policy: p, logger: logger, storage: storage, events: e,
 		hints: make(chan time.Time, 1), requests: make(chan chan struct{}),
-		sightings: make([]Sightings, len(p.sources)),
+	}
+	for _, s := range p.sources {
+		u.sources = append(u.sources, newAsked(s))
 	}
 	for _, t := range p.targets {
 		u.jobs = append(u.jobs, &job{target: t})
@@ -90,8 +94,18 @@ func (u *updater) release(l *ledger) {
 	}
 }
 
-// hint tells that the addresses may have changed. It does not block.
-func (u *updater) hint() {
+// hint tells that the addresses of a source may have changed. It does not block.
+func (u *updater) hint(source int) {
+	u.sources[source].stale.Store(true)
+	// A slow source doesn't matter once one before it may have an address.
+	if a := u.asking.Load(); a != nil && a.index > source {
+		a.cancel()
+	}
+	u.wake()
+}
+
+// wake makes the loop look again. It does not block.
+func (u *updater) wake() {
 	select {
 	case u.hints <- time.Now():
 	default: // an earlier one is not heeded yet
@@ -102,8 +116,8 @@ func (u *updater) hint() {
 func (u *updater) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for _, s := range u.policy.sources {
-		wg.Go(func() { s.Watch(ctx, u.hint) })
+	for i, s := range u.sources {
+		wg.Go(func() { s.Watch(ctx, func() { u.hint(i) }) })
 	}
 	u.recall(ctx)
 	u.look(ctx, time.Now())
@@ -117,10 +131,11 @@ func (u *updater) run(ctx context.Context) {
 		case at := <-u.hints:
 			u.look(ctx, at)
 		case asked = <-u.requests:
-			u.look(ctx, time.Now())
 			u.force()
+			u.look(ctx, time.Now())
 		case <-timer.C:
 			if !u.lookAt.IsZero() && !u.lookAt.After(time.Now()) {
+				u.retry()
 				u.look(ctx, time.Now())
 			}
 		}
@@ -152,8 +167,21 @@ func (u *updater) recall(ctx context.Context) {
 	}
 }
 
-// force makes all names due, as the operator asked for.
+// retry makes the next look ask the sources that failed.
+func (u *updater) retry() {
+	for _, s := range u.sources {
+		if s.err != nil {
+			s.stale.Store(true)
+		}
+	}
+}
+
+// force makes all names due, and the next look ask all sources, as the operator
+// wants it.
 func (u *updater) force() {
+	for _, s := range u.sources {
+		s.stale.Store(true)
+	}
 	for _, j := range u.jobs {
 		j.settled = time.Time{}
 		j.entry.change(func(s *standing) { s.Failures, s.RetryAt, s.Forced = 0, time.Time{}, true })

@@ -151,7 +151,11 @@ func TestUnknownIsNotEmpty(t *testing.T) {
 				if s := app.Status().Policies[0]; test.err == nil && s.MissingSince == nil || test.err != nil && s.Error != test.err.Error() {
 					t.Errorf("status: %+v", s)
 				}
-				if n := h.logs.FilterMessage("this host's address is not known; waiting for one").Len(); n != 1 {
+				message := "this host has no usable IPv6 address; waiting for one"
+				if test.err != nil {
+					message = "this host's address is not known; the records stay until it is"
+				}
+				if n := h.logs.FilterMessage(message).Len(); n != 1 {
 					t.Errorf("told %d times", n)
 				}
 				h.source.set(nil, stable(second))
