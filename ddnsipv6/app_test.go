@@ -3,6 +3,7 @@ package ddnsipv6
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -258,3 +259,43 @@ func TestReloads(t *testing.T) {
 		t.Errorf("%d reads, %d writes, %d deletions", g, s, d)
 	}
 }
+
+// TestFailedLoad: Caddy keeps the admin endpoint of a config that it could not
+// start. The status is that of the config that goes on, and updates reach it.
+func TestFailedLoad(t *testing.T) {
+	c := newInCaddy(t)
+	c.source.set(nil, stable(first))
+	c.load("")
+	c.await(first)
+	for _, broken := range []string{
+		`"http": {"servers": {"x": {"listen": ["127.0.0.1:99999"]}}}`,
+		`"ddns_failing": {}`,
+	} {
+		config := fmt.Sprintf(`{"admin": {"listen": "unix/%[1]s/admin.sock", "config": {"persist": false}}, "storage": {"module": "file_system", "root": "%[1]s/storage"},
+			"apps": {"ddns_ipv6": {"policies": [{"domains": [{"name": "nas.example.com", "zone": "example.com"}],
+				"provider": {"name": "fake", "id": "%[2]s"}, "sources": [{"source": "fake", "id": "%[2]s"}], "ttl": "1m"}]}, %[3]s}}`, c.dir, c.id, broken)
+		if err := caddy.Load([]byte(config), true); err == nil {
+			t.Fatalf("loaded with %s", broken)
+		}
+		if status := c.status(); len(status.Policies) != 1 || status.Policies[0].Names[0].Confirmed != first {
+			t.Errorf("status after %s: %+v", broken, status)
+		}
+		c.change(func(f *fakeDNS) { f.records = nil })
+		if code, body := c.ask(http.MethodPost, "/ddns_ipv6/update"); code != http.StatusOK || !strings.Contains(body, `"published":["`+first+`"]`) {
+			t.Errorf("update after %s: %d %s", broken, code, body)
+		}
+		c.await(first)
+	}
+}
+
+// failing is an app that does not start.
+type failing struct{}
+
+func (*failing) CaddyModule() caddy.ModuleInfo {
+	return info("ddns_failing", func() caddy.Module { return new(failing) })
+}
+
+func (*failing) Start() error { return errors.New("no") }
+func (*failing) Stop() error  { return nil }
+
+func init() { caddy.RegisterModule(new(failing)) }

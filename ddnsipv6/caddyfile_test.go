@@ -75,6 +75,8 @@ func TestBadConfig(t *testing.T) {
 	const good = `"domains": [{"name": "nas.example.com"}], "provider": {"name": "fake"}`
 	tests := []struct{ name, policies, want string }{
 		{"no domain", `{"provider": {"name": "fake"}}`, "policy 1 (provider fake): no domain is listed"},
+		{"null policy", `null`, "policy 1 is null"},
+		{"null domain", `{"domains": [null], "provider": {"name": "fake"}}`, "domain is empty"},
 		{"no provider", `{"domains": [{"name": "nas.example.com"}]}`, "policy 1: no provider is set"},
 		{"empty name", `{"domains": [{}], "provider": {"name": "fake"}}`, "domain is empty"},
 		{"no zone", `{"domains": [{"name": "nas"}], "provider": {"name": "fake"}}`, "domain nas is no full name, such as nas.example.com, and has no zone"},

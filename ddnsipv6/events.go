@@ -77,9 +77,13 @@ func (e *events) emit(name string, data map[string]any) {
 // run emits events until quiet is closed, and then those that are left.
 func (e *events) run(quiet <-chan struct{}) {
 	select {
-	case <-quiet:
-		return // the config never ran
 	case <-e.started:
+	case <-quiet:
+		select {
+		case <-e.started:
+		default:
+			return // the config never ran
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -22,14 +22,18 @@ type fakeDNS struct {
 
 	// How it misbehaves. The counts are of calls that do.
 	appends, leavesExtras, oneValueOnly, ignoresWrites, ignoresDeletes bool
+	deletesByName                                                      bool          // whatever the value
+	lag                                                                time.Duration // until reads return what was written
 	failReads, failSets, failDeletes, failAfterSet, rateLimit          int
+	failHalfWay                                                        int // after one old record was deleted
 	retryAfter                                                         time.Duration
 	hang                                                               chan struct{} // calls wait for it, whatever their context says
 	clampTTL                                                           time.Duration
 
 	gets, sets, deletes []time.Time
-	written             []string // every address that was ever set
-	emptied             []string // names that were left without AAAA
+	before              []libdns.RR // what reads return until they no longer lag
+	written             []string    // every address that was ever set
+	emptied             []string    // names that were left without AAAA
 }
 
 var errFake = errors.New("fake failure")
@@ -67,8 +71,12 @@ func (f *fakeDNS) get() ([]libdns.Record, error) {
 	if fails(&f.failReads) {
 		return nil, errFake
 	}
+	records := f.records
+	if len(f.sets) > 0 && time.Since(f.sets[len(f.sets)-1]) < f.lag {
+		records = f.before
+	}
 	var list []libdns.Record
-	for _, rr := range f.records {
+	for _, rr := range records {
 		parsed, err := rr.Parse()
 		if err != nil {
 			parsed = rr
@@ -101,7 +109,16 @@ func (f *fakeDNS) set(records []libdns.Record) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sets = append(f.sets, time.Now())
+	f.before = slices.Clone(f.records)
 	switch {
+	case fails(&f.failHalfWay):
+		for i, rr := range f.records {
+			if rr.Name == records[0].RR().Name && rr.Type == "AAAA" {
+				f.records = slices.Delete(f.records, i, i+1)
+				break
+			}
+		}
+		return errFake
 	case fails(&f.rateLimit):
 		return tooManyRequests(f.retryAfter)
 	case fails(&f.failSets):
@@ -153,8 +170,8 @@ func (f *fakeDNS) delete(records []libdns.Record) error {
 		rr := r.RR()
 		had := len(f.lockedAAAA(rr.Name))
 		f.records = slices.DeleteFunc(f.records, func(old libdns.RR) bool {
-			return old.Name == rr.Name && (rr.Type == "" || old.Type == rr.Type) && (rr.TTL == 0 || old.TTL == rr.TTL) &&
-				(rr.Data == "" || old.Data == rr.Data)
+			return old.Name == rr.Name && (rr.Type == "" || old.Type == rr.Type) && (rr.TTL == 0 || old.TTL == rr.TTL || f.deletesByName) &&
+				(rr.Data == "" || old.Data == rr.Data || f.deletesByName)
 		})
 		if had > 0 && len(f.lockedAAAA(rr.Name)) == 0 {
 			f.emptied = append(f.emptied, rr.Name)
@@ -186,12 +203,17 @@ type fakeSource struct {
 	watchers  map[int]func()
 	next      int
 	hang      chan struct{} // both methods wait for it, whatever their context says
+	slow      bool          // Addresses answers only when its context ends
 }
 
-func (s *fakeSource) Addresses(context.Context) ([]Address, error) {
+func (s *fakeSource) Addresses(ctx context.Context) ([]Address, error) {
 	s.mu.Lock()
-	hang := s.hang
+	hang, slow := s.hang, s.slow
 	s.mu.Unlock()
+	if slow {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if hang != nil {
 		<-hang
 	}

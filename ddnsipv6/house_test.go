@@ -2,6 +2,7 @@ package ddnsipv6
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -25,6 +26,7 @@ type house struct {
 	t        *testing.T
 	id, dir  string
 	provider string
+	token    string
 	options  string // more of the policy, as JSON members
 	core     zapcore.Core
 }
@@ -33,7 +35,7 @@ type house struct {
 func inHouse(t *testing.T, test func(*testing.T, *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		h := &house{t: t, dir: t.TempDir(), provider: "fake"}
+		h := &house{t: t, dir: t.TempDir(), provider: "fake", token: "s3cr3t-t0ken"}
 		h.id, h.fakeDNS, h.source = newFakes(t)
 		h.core, h.logs = observer.New(zap.DebugLevel)
 		test(t, h)
@@ -44,7 +46,7 @@ func inHouse(t *testing.T, test func(*testing.T, *house)) {
 func (h *house) make() *App {
 	h.t.Helper()
 	app, err := h.tryMake(`{"domains": [{"name": "nas.example.com", "zone": "example.com"}],
-		"provider": {"name": "` + h.provider + `", "id": "` + h.id + `", "api_token": "s3cr3t-t0ken"},
+		"provider": {"name": "` + h.provider + `", "id": "` + h.id + `", "api_token": "` + h.token + `"},
 		"sources": [{"source": "fake", "id": "` + h.id + `"}]` + h.options + `}`)
 	if err != nil {
 		h.t.Fatal(err)
@@ -81,12 +83,17 @@ func (h *house) tryMake(policies string) (*App, error) {
 func (h *house) start() *App {
 	h.t.Helper()
 	app := h.make()
+	h.run(app)
+	return app
+}
+
+func (h *house) run(app *App) {
+	h.t.Helper()
 	if err := app.Start(); err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { h.stop(app) })
 	synctest.Wait()
-	return app
 }
 
 // stop stops a config, unless that was done.
@@ -133,6 +140,18 @@ func (h *house) expectCalls(when string, gets, sets int) {
 		h.t.Errorf("%s: %d reads, %d writes, %d deletions; want %d, %d, 0", when, g, s, d, gets, sets)
 	}
 	h.change(func(f *fakeDNS) { f.gets, f.sets, f.deletes = nil, nil, nil })
+}
+
+// told takes the events that were emitted since the last time, as text.
+func told(app *App) (list []string) {
+	for {
+		select {
+		case e := <-app.events.queue:
+			list = append(list, fmt.Sprint(e.name, " ", e.data["old"], " ", e.data["new"]))
+		default:
+			return list
+		}
+	}
 }
 
 // nas is how the name stands.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/libdns/libdns"
 )
 
@@ -22,6 +23,7 @@ func TestMisbehaving(t *testing.T) {
 		want     []string // half an hour after the change from first to second
 		err      string   // that is reported then; empty: none
 		sets     int      // writes of the change at most; 0: 1
+		empties  bool     // the name may be without an address in between
 	}{
 		{name: "keeps to it", fake: func(*fakeDNS) {}, want: []string{second}},
 		{name: "appends", fake: func(f *fakeDNS) { f.appends = true }, want: []string{second}},
@@ -31,6 +33,10 @@ func TestMisbehaving(t *testing.T) {
 		{name: "clamps the TTL", fake: func(f *fakeDNS) { f.clampTTL = time.Hour }, want: []string{second}},
 		{name: "error after writing", fake: func(f *fakeDNS) { f.failAfterSet = 1 }, want: []string{second}},
 		{name: "error after writing, and appends", fake: func(f *fakeDNS) { f.failAfterSet, f.appends = 1, true }, want: []string{second}},
+		{name: "reads lag", fake: func(f *fakeDNS) { f.lag = 500 * time.Millisecond }, want: []string{second}},
+		{name: "reads lag for long", fake: func(f *fakeDNS) { f.lag = 4 * time.Second }, want: []string{second}},
+		{name: "deletes by name", fake: func(f *fakeDNS) { f.appends, f.deletesByName = true, true }, want: []string{second}, sets: 2, empties: true},
+		{name: "fails half-way", fake: func(f *fakeDNS) { f.failHalfWay = 1 }, want: []string{second}, sets: 2},
 		{name: "errors thrice", fake: func(f *fakeDNS) { f.failSets = 3 }, want: []string{second}, sets: 4},
 		{name: "reads fail", fake: func(f *fakeDNS) { f.failReads = 4 }, want: []string{second}, sets: 2},
 		{name: "deletions fail", fake: func(f *fakeDNS) { f.appends, f.failDeletes = true, 2 }, want: []string{second}},
@@ -59,17 +65,36 @@ func TestMisbehaving(t *testing.T) {
 					f.sets = nil
 				})
 				pass(time.Minute)
+				told(app)
+				updates := app.updaters[0].jobs[0].entry.now().Updates
 				h.source.set(nil, stable(second))
 				pass(30 * time.Minute)
 				h.expect("half an hour later", test.want...)
 				if got := nas(app).LastError; (got == "") != (test.err == "") || !strings.Contains(got, test.err) {
 					t.Errorf("reported: %q, want %q", got, test.err)
 				}
+				// Whatever happened on the way, the change is told once.
+				var changes []string
+				for _, e := range told(app) {
+					if strings.HasPrefix(e, eventUpdated) {
+						changes = append(changes, e)
+					}
+				}
+				wantChanges := []string{eventUpdated + " " + first + " " + second}
+				if test.want[0] != second && test.provider == "" {
+					wantChanges = nil
+				}
+				if diff := cmp.Diff(wantChanges, changes); diff != "" {
+					t.Errorf("told (-want +got):\n%s", diff)
+				}
+				if got := app.updaters[0].jobs[0].entry.now().Updates - updates; got != uint64(len(wantChanges)) {
+					t.Errorf("%d updates counted", got)
+				}
 				if _, sets, _ := h.counts(); sets > max(1, test.sets) {
 					t.Errorf("%d writes, want %d", sets, max(1, test.sets))
 				}
 				h.change(func(f *fakeDNS) {
-					if len(f.emptied) > 0 {
+					if len(f.emptied) > 0 && !test.empties {
 						t.Errorf("left without an address: %v", f.emptied)
 					}
 					if got := f.lockedAAAA("other"); len(got) != 1 {

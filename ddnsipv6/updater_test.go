@@ -244,11 +244,7 @@ func TestDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.source.set(nil, stable(first))
-		if err := app.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { h.stop(app) })
-		pass(0)
+		h.run(app)
 		h.expect("by its MAC address", "2600:db8:1:0:211:32ff:feaa:bbcc")
 		if got := h.aaaa("printer"); len(got) != 1 || got[0] != "2600:db8:1::1:2" {
 			t.Errorf("by its suffix: %v", got)
