@@ -126,10 +126,11 @@ func (c *inCaddy) status() (status Status) {
 	return status
 }
 
-func (c *inCaddy) await(want string) {
+// await waits until nas has the first address.
+func (c *inCaddy) await() {
 	c.t.Helper()
-	testenv.Eventually(c.t, want, func() error {
-		if got := c.aaaa("nas"); len(got) != 1 || got[0] != want {
+	testenv.Eventually(c.t, first, func() error {
+		if got := c.aaaa("nas"); len(got) != 1 || got[0] != first {
 			return fmt.Errorf("nas has %v", got)
 		}
 		return nil
@@ -156,7 +157,7 @@ func TestInCaddy(t *testing.T) {
 	deprecated.Flags, deprecated.Preferred, deprecated.Valid = FlagDeprecated, 0, time.Hour
 	c.source.set(nil, deprecated, stable(first))
 	c.load("")
-	c.await(first)
+	c.await()
 	if got, want := c.event(), "ddns_updated map[name:nas.example.com new:"+first+" old:]"; got != want {
 		t.Errorf("event %s, want %s", got, want)
 	}
@@ -187,7 +188,7 @@ func TestInCaddy(t *testing.T) {
 	if code, body := c.ask(http.MethodPost, "/ddns_ipv6/update"); code != http.StatusOK || strings.Contains(body, "last_error") {
 		t.Errorf("update: %d %s", code, body)
 	}
-	c.await(first)
+	c.await()
 	if got, want := c.event(), "ddns_updated map[name:nas.example.com new:"+first+" old:]"; got != want {
 		t.Errorf("event %s, want %s", got, want)
 	}
@@ -231,7 +232,7 @@ func TestReloads(t *testing.T) {
 	c := newInCaddy(t)
 	c.source.set(nil, stable(first))
 	c.load("")
-	c.await(first)
+	c.await()
 	c.event()
 	count := func() (goroutines, files int, heap uint64) {
 		runtime.GC()
@@ -266,7 +267,7 @@ func TestFailedLoad(t *testing.T) {
 	c := newInCaddy(t)
 	c.source.set(nil, stable(first))
 	c.load("")
-	c.await(first)
+	c.await()
 	for _, broken := range []string{
 		`"http": {"servers": {"x": {"listen": ["127.0.0.1:99999"]}}}`,
 		`"ddns_failing": {}`,
@@ -284,7 +285,7 @@ func TestFailedLoad(t *testing.T) {
 		if code, body := c.ask(http.MethodPost, "/ddns_ipv6/update"); code != http.StatusOK || !strings.Contains(body, `"published":["`+first+`"]`) {
 			t.Errorf("update after %s: %d %s", broken, code, body)
 		}
-		c.await(first)
+		c.await()
 	}
 }
 

@@ -6,8 +6,14 @@ import (
 	"time"
 )
 
-// lookTimeout bounds a look at a source; a slow one asks a service.
-const lookTimeout = 30 * time.Second
+const (
+	// lookTimeout bounds a look at a source; a slow one asks a service.
+	lookTimeout = 30 * time.Second
+
+	// maxInterruptions is how often a slow source is left alone for news of one
+	// before it, until it is heard.
+	maxInterruptions = 3
+)
 
 // asked is a source and what it returned last. It is asked again only after it
 // has said that something may have changed, so that the events of one source

@@ -179,7 +179,7 @@ func TestSources(t *testing.T) {
 
 // TestSlowSource: a slow source is left alone as soon as one before it has news.
 func TestSlowSource(t *testing.T) {
-	inHouse(t, func(_ *testing.T, h *house) {
+	inHouse(t, func(t *testing.T, h *house) {
 		app, later := h.twoSources()
 		later.slow = true
 		h.run(app)
@@ -187,6 +187,16 @@ func TestSlowSource(t *testing.T) {
 		h.source.set(nil, stable(first))
 		pass(0)
 		h.expect("at once", first)
+
+		// News that bring nothing don't keep it from being heard.
+		later.set(errors.New("no answer")) // in its own time
+		for range 60 {
+			pass(time.Second)
+			h.source.set(nil)
+		}
+		if s := app.Status().Policies[0]; s.Error == "" {
+			t.Errorf("status: %+v", s)
+		}
 	})
 }
 

@@ -50,10 +50,11 @@ func (u *updater) look(ctx context.Context, hinted time.Time) {
 // why one of them does not know.
 func (u *updater) ask(ctx context.Context) (host Address, judged []Judged, err error) {
 again:
-	for {
+	for interruptions := 0; ; {
 		judged, err = u.spare[:0], nil
 		for i, s := range u.sources {
-			if interrupted := u.askOne(ctx, i); interrupted {
+			if u.askOne(ctx, i, interruptions < maxInterruptions) {
+				interruptions++
 				continue again
 			}
 			if s.err != nil {
@@ -70,8 +71,13 @@ again:
 	}
 }
 
-// askOne asks a source, unless one before it has news first.
-func (u *updater) askOne(ctx context.Context, i int) (interrupted bool) {
+// askOne asks a source. Where it may be interrupted it is left alone once one
+// before it has news.
+func (u *updater) askOne(ctx context.Context, i int, interruptible bool) (interrupted bool) {
+	if !interruptible {
+		u.sources[i].look(ctx)
+		return false
+	}
 	asks, cancel := context.WithCancel(ctx)
 	defer cancel()
 	u.asking.Store(&asking{i, cancel})
@@ -111,11 +117,11 @@ func (u *updater) report(found bool) {
 		}
 	}
 	// Which addresses are rejected changes with every look.
-	if text := message + cause; text != u.lookErr {
-		u.lookErr = text
-	} else {
+	text := message + cause
+	if text == u.lookErr {
 		return
 	}
+	u.lookErr = text
 	if message == "" {
 		u.logger.Info("this host's address is known again", zap.Stringer("addr", u.view.Host.IP))
 		return
@@ -137,16 +143,17 @@ func (u *updater) want(host Address, hinted, now time.Time) {
 		}
 		_, mine := j.entry.look(u)
 		j.entry.change(func(s *standing) {
-			if !mine || !wanted.IsValid() || wanted == s.Wanted && wanted == j.wanted {
+			if !mine || !wanted.IsValid() {
 				return
 			}
-			if wanted != s.Wanted { // a new address deserves a try at once
-				s.Wanted, s.Failures, s.RetryAt = wanted, 0, time.Time{}
-				s.Hinted = hinted
+			fresh := wanted != s.Wanted
+			if fresh { // a new address deserves a try at once
+				s.Wanted, s.Hinted = wanted, hinted
+				s.Failures, s.RetryAt = 0, time.Time{}
 			}
 			if wanted == s.Address && !s.Uncertain {
 				s.Hinted = time.Time{} // it is published already
-			} else {
+			} else if fresh || wanted != j.wanted {
 				changed = true
 			}
 		})
