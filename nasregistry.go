@@ -9,6 +9,9 @@ import (
 	// The app ddns_ipv6 with its sources and its admin endpoint.
 	_ "github.com/caddy-nas/caddy-nas-registry/ddnsipv6"
 
+	// Synology as a DNS provider, and the certificate that DSM holds.
+	_ "github.com/caddy-nas/caddy-nas-registry/dnssynology"
+
 	// The directive registry_proxy, and through it all that it expands to.
 	_ "github.com/caddy-nas/caddy-nas-registry/registryproxy"
 )
