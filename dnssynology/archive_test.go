@@ -52,8 +52,9 @@ func startArchive(t testing.TB, dir string, interval time.Duration, domains ...s
 }
 
 // awaits waits until a certificate is served.
-func awaits(t testing.TB, c *Certificates, name string, want *issuedPair) {
+func awaits(t testing.TB, c *Certificates, want *issuedPair) {
 	t.Helper()
+	name := want.leaf.DNSNames[0]
 	testenv.Eventually(t, "the certificate of "+name, func() error {
 		got, err := c.Certificate(hello(name))
 		if err != nil {
@@ -86,19 +87,19 @@ func TestArchiveIsFollowed(t *testing.T) {
 	}
 	writeFolder(t, filepath.Join(dir, "AbC123"), issued[0].files(""))
 	writeFolder(t, dir, map[string][]byte{"DEFAULT": []byte("nothing"), "INFO": []byte("{}")})
-	awaits(t, c, name, issued[0])
+	awaits(t, c, issued[0])
 	writeFolder(t, filepath.Join(dir, "AbC123"), issued[1].files("")) // in its place
-	awaits(t, c, name, issued[1])
+	awaits(t, c, issued[1])
 	writeFolder(t, filepath.Join(dir, "XyZ789"), issued[2].files("ECC-")) // in another one
-	awaits(t, c, name, issued[2])
+	awaits(t, c, issued[2])
 	if err := os.Rename(dir, dir+".old"); err != nil {
 		t.Fatal(err)
 	}
 	writeFolder(t, filepath.Join(dir, "AbC123"), issued[3].files("")) // all of it
-	awaits(t, c, name, issued[3])
+	awaits(t, c, issued[3])
 	writeFolder(t, filepath.Join(dir, "AbC123"), issued[0].files("")) // an older one
 	writeFolder(t, filepath.Join(dir, "files"), issued[4].files(""))
-	awaits(t, c, name, issued[4])
+	awaits(t, c, issued[4])
 }
 
 // The folder may hold the files itself.
@@ -179,7 +180,7 @@ func TestArchiveIsStrict(t *testing.T) {
 func TestArchiveExplains(t *testing.T) {
 	a := &archive{dir: "/certificates"}
 	tests := []struct {
-		err  error
+		err  *fs.PathError
 		want []string
 	}{
 		{&fs.PathError{Op: "openat", Path: "x", Err: syscall.EACCES}, []string{"reading /certificates/x/privkey.pem: permission denied", "as root", "read-only"}},
@@ -187,7 +188,7 @@ func TestArchiveExplains(t *testing.T) {
 	}
 	for _, test := range tests {
 		for _, want := range test.want {
-			if got := a.explain("x/privkey.pem", test.err); !strings.Contains(got.Error(), want) || !errors.Is(got, test.err.(*fs.PathError).Err) {
+			if got := a.explain("x/privkey.pem", test.err); !strings.Contains(got.Error(), want) || !errors.Is(got, test.err.Err) {
 				t.Errorf("%v, want %q", got, want)
 			}
 		}
@@ -344,7 +345,7 @@ func rotate(t *testing.T, renewals int, length, interval time.Duration) {
 	for i, p := range issued[1:] {
 		r.renew(i, p)
 		if i%10 == 9 || i == renewals-1 {
-			awaits(t, c, name, p) // now and then nothing happens
+			awaits(t, c, p) // now and then nothing happens
 			dial(t.Context())
 		}
 	}

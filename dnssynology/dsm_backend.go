@@ -145,7 +145,7 @@ func checkName(name string) error {
 			return fmt.Errorf("a label of the name has %d characters", len(label))
 		}
 		if strings.ContainsFunc(label, func(r rune) bool {
-			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '*' || r == '/')
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_*/", r)
 		}) {
 			return fmt.Errorf("the label %q has characters other than letters, digits, hyphens and underscores", label)
 		}

@@ -126,7 +126,7 @@ func spellCAA(data string) (string, error) {
 	tag, value, found := strings.Cut(strings.TrimSpace(rest), " ")
 	n, err := strconv.ParseUint(flags, 10, 8)
 	if err != nil || !found || tag == "" || strings.ContainsFunc(tag, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9')
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
 	}) {
 		return "", fmt.Errorf(`%q is not of the form: flags tag "value"`, data)
 	}

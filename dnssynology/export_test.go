@@ -215,7 +215,7 @@ func TestExportFromDSM(t *testing.T) {
 	testenv.Eventually(t, "an export that does not fit", func() error { return exported(2) })
 	serves(t, c, name, first.one(t))
 	d.ReplaceCertificate(id, false, second.cert, second.chain, second.key)
-	awaits(t, c, name, second)
+	awaits(t, c, second)
 	d.Break("<html>portal</html>", 200, 2)
 	d.ExpireSessions()
 	listed := len(d.Requests())

@@ -91,7 +91,7 @@ func (b *serviceBackend) get(ctx context.Context, zone string) ([]libdns.Record,
 		if err != nil {
 			return nil, err
 		}
-		b.use(o.hostname)
+		b.use(o.hostname) //nolint:contextcheck // the heartbeat outlives the call
 	}
 	b.mu.Lock()
 	hostnames := slices.Sorted(maps.Keys(b.used))
@@ -177,7 +177,7 @@ func (b *serviceBackend) write(ctx context.Context, zone string, records []libdn
 	}
 	var done []libdns.Record
 	for _, c := range plan {
-		b.use(c.hostname)
+		b.use(c.hostname) //nolint:contextcheck // the heartbeat outlives the call
 		if !c.hasAddress() {
 			continue
 		}

@@ -34,7 +34,7 @@ func (b *serviceBackend) remove(ctx context.Context, zone string, records []libd
 	}
 	var done []libdns.Record
 	for _, t := range targets {
-		b.use(t.hostname)
+		b.use(t.hostname) //nolint:contextcheck // the heartbeat outlives the call
 		if t.place != atChallenge {
 			if err := b.keepsNoAddress(ctx, t.owner, t.RR); err != nil {
 				return done, err

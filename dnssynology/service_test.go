@@ -168,10 +168,16 @@ func TestServiceForeignReplies(t *testing.T) {
 		{"portal with the keys", func(w http.ResponseWriter, q url.Values) { w.Write([]byte(echo(q))) }, "withheld"},
 		{"redirect", func(w http.ResponseWriter, q url.Values) {
 			w.Header().Set("Location", "http://127.0.0.1:1/?"+q.Encode())
-			w.WriteHeader(302)
+			w.WriteHeader(http.StatusFound)
 		}, "redirect"},
-		{"error status", func(w http.ResponseWriter, q url.Values) { w.WriteHeader(502); w.Write([]byte(echo(q))) }, "502"},
-		{"good with an error status", func(w http.ResponseWriter, _ url.Values) { w.WriteHeader(500); w.Write([]byte(`{"code":"good"}`)) }, "500"},
+		{"error status", func(w http.ResponseWriter, q url.Values) {
+			w.WriteHeader(http.StatusBadGateway)
+			w.Write([]byte(echo(q)))
+		}, "502"},
+		{"good with an error status", func(w http.ResponseWriter, _ url.Values) {
+			w.WriteHeader(http.StatusInternalServerError)
+			w.Write([]byte(`{"code":"good"}`))
+		}, "500"},
 		{"empty", func(http.ResponseWriter, url.Values) {}, "not JSON"},
 		{"truncated", func(w http.ResponseWriter, _ url.Values) { w.Write([]byte(`{"code":"good"`)) }, "not JSON"},
 		{"broken off", func(w http.ResponseWriter, _ url.Values) {

@@ -103,7 +103,7 @@ func (w *webAPI) lookUp(ctx context.Context, name string) (*apiInfo, error) {
 		}
 		f := w.asking
 		if f == nil {
-			f = w.start(dsmTimeout, func(ctx context.Context) error {
+			f = w.start(dsmTimeout, func(ctx context.Context) error { //nolint:contextcheck // others wait for it, too
 				apis, err := w.fetchInfo(ctx)
 				w.mu.Lock()
 				defer w.mu.Unlock()

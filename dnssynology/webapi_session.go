@@ -53,7 +53,7 @@ func (w *webAPI) sessionAfter(ctx context.Context, stale *session) (*session, er
 		}
 		f := w.loggingIn
 		if f == nil {
-			f = w.start(loginTimeout, func(ctx context.Context) error {
+			f = w.start(loginTimeout, func(ctx context.Context) error { //nolint:contextcheck // a refusal must be heard
 				s, err := w.login(ctx)
 				w.mu.Lock()
 				defer w.mu.Unlock()

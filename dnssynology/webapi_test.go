@@ -166,7 +166,7 @@ func TestOpenFile(t *testing.T) {
 		"":                                       "empty",
 		"<html>":                                 "web page",
 		`{"x":1}`:                                "not DSM's",
-		` {"success":true}`:                      "JSON",
+		"\t" + `{"success":true}`:                "JSON",
 		`{"success":false,"error":{"code":105}}`: "code 105",
 	} {
 		got, err := openFile("A", "export", []byte(body))
@@ -207,7 +207,7 @@ func FuzzReply(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
+	f.Fuzz(func(_ *testing.T, body []byte) {
 		openFile("A", "b", body)
 		data, err := openEnvelope("A", "b", body)
 		if err != nil {

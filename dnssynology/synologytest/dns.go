@@ -39,7 +39,9 @@ func serveDNS(t testing.TB, handler dns.Handler) (addr string) {
 			if err := server.Shutdown(); err != nil {
 				t.Errorf("stopping the DNS server: %v", err)
 			}
-			<-ended
+			if err := <-ended; err != nil {
+				t.Errorf("the DNS server: %v", err)
+			}
 		})
 	}
 	return listener.Addr().String()

@@ -244,7 +244,7 @@ func TestSessionStrict(t *testing.T) {
 			t.Errorf("%s: got errors %q, want one", test.name, list)
 		}
 	}
-	request, err := http.NewRequest("GET", c.URL+"/webapi/entry.cgi?"+without("SynoToken").Encode(), nil)
+	request, err := http.NewRequest(http.MethodGet, c.URL+"/webapi/entry.cgi?"+without("SynoToken").Encode(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -220,7 +220,7 @@ func TestServiceFaults(t *testing.T) {
 	s.wantCode(t, good, "GET", create)
 
 	requests := s.Requests()
-	if len(requests) != 3 || requests[2].Method != "GET" || requests[2].Command != "letsencrypt/create" ||
+	if len(requests) != 3 || requests[2].Method != http.MethodGet || requests[2].Command != "letsencrypt/create" ||
 		requests[2].Form.Get("auth_key") != s.AuthKey || requests[2].At.IsZero() {
 		t.Errorf("got requests %+v", requests)
 	}
