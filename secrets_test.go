@@ -74,6 +74,7 @@ func TestSynologySecrets(t *testing.T) {
 	service := synologytest.NewService(t)
 	dsm := synologytest.NewDSM(t, synologytest.WithOTP(), synologytest.WithDDNS("nas.synology.me"), synologytest.WithZone("home.example"))
 	t.Setenv("SYNOLOGY_OTP", dsm.OTPSecretCode)
+	t.Setenv("SYNOLOGY_PASSWORD", dsm.Password)
 	t.Setenv("SYNOLOGY_AUTH_KEY", service.AuthKey)
 	password := filepath.Join(dir, "password")
 	if err := os.WriteFile(password, []byte(dsm.Password), 0o600); err != nil {
@@ -90,7 +91,9 @@ func TestSynologySecrets(t *testing.T) {
 			"admin": {"listen": "unix/%[1]s", "config": {"persist": false}},
 			"storage": {"module": "file_system", "root": "%[2]s/storage"},
 			"logging": {"logs": {"default": {"writer": {"output": "file", "filename": "%[2]s/caddy.log"}, "level": "DEBUG"}}},
-			"apps": {"ddns_ipv6": {"policies": [
+			"apps": {"tls": {"automation": {"policies": [{"get_certificate": [
+				{"via": "synology", "dsm": {"url": "%[8]s", "account": "%[9]s", "password": "{env.SYNOLOGY_PASSWORD}", "otp_code": "{env.SYNOLOGY_OTP}", "device_name": "caddy", "ca_file": "%[11]s"}}]}]}},
+			"ddns_ipv6": {"policies": [
 				{"domains": [{"name": "%[3]s", "zone": "synology.me"}], "sources": [{"source": "static", "addresses": ["%[4]s"]}],
 				 "provider": {"name": "synology", "credentials_file": "%[5]s", "auth_key": "{env.SYNOLOGY_AUTH_KEY}", "endpoint": "%[6]s", "nameserver": "%[7]s"}},
 				{"domains": [{"name": "nas.synology.me", "zone": "synology.me"}, {"name": "nas.home.example", "zone": "home.example"}],
@@ -148,8 +151,10 @@ func TestSynologySecrets(t *testing.T) {
 			t.Errorf("the secret %s shows: …%s…", secret, seen.String()[max(0, at-200):min(seen.Len(), at+100)])
 		}
 	}
-	if !strings.Contains(seen.String(), "badauth") || !strings.Contains(seen.String(), "record updated") {
-		t.Error("the log lacks what it should have")
+	for _, expected := range []string{"record updated", "badauth", "<html>", "apikey_not_found", "invoking subscribed handler"} {
+		if !strings.Contains(seen.String(), expected) {
+			t.Errorf("the log lacks %s", expected)
+		}
 	}
 }
 
@@ -182,5 +187,47 @@ func TestWrongPasswords(t *testing.T) {
 	}
 	if n := dsm.FailedLogins(); n != 3 || dsm.Blocked() {
 		t.Errorf("%d failed logins, blocked: %t", n, dsm.Blocked())
+	}
+}
+
+// TestCorrectedPassword: a password that was refused and is then corrected in its
+// file is used after a reload, though the config is the same to the letter.
+func TestCorrectedPassword(t *testing.T) {
+	dir := t.TempDir()
+	dsm := synologytest.NewDSM(t)
+	password := filepath.Join(dir, "password")
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	load := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(password, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		config := fmt.Sprintf(`{"admin": {"disabled": true, "config": {"persist": false}}, "storage": {"module": "file_system", "root": "%[1]s/storage"},
+			"apps": {"tls": {"automation": {"policies": [{"get_certificate": [{"via": "synology", "poll_interval": "1s",
+				"dsm": {"url": "%[2]s", "account": "%[3]s", "password": "{file.%[4]s}", "ca_file": "%[5]s"}}]}]}}}}`, dir, dsm.URL, dsm.Account, password, dsm.CAFile)
+		if err := caddy.Load([]byte(config), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load("wrong")
+	testenv.Eventually(t, "a refused login", func() error {
+		if dsm.FailedLogins() == 0 {
+			return errors.New("none yet")
+		}
+		return nil
+	})
+	load(dsm.Password)
+	testenv.Eventually(t, "a login", func() error {
+		if dsm.Sessions() == 0 {
+			return errors.New("none yet")
+		}
+		return nil
+	})
+	if n := dsm.FailedLogins(); n != 1 {
+		t.Errorf("%d failed logins", n)
 	}
 }

@@ -283,6 +283,24 @@ func TestFailedValidation(t *testing.T) {
 		return nil
 	})
 	expectNoTXT(t, s)
+	// It was there, and Pebble looked for it.
+	written, deleted := make(map[string]bool), make(map[string]bool)
+	for _, r := range s.Requests() {
+		switch r.Command {
+		case "letsencrypt/create":
+			written[r.Form.Get("txt")] = true
+		case "letsencrypt/delete":
+			deleted[r.Form.Get("txt")] = true
+		}
+	}
+	for value := range written {
+		if !deleted[value] {
+			t.Errorf("%s was not deleted", value)
+		}
+	}
+	if len(written) == 0 || !strings.Contains(c.Log(), "No TXT records found") {
+		t.Errorf("%d values were written; the log lacks the ACME server's reason", len(written))
+	}
 }
 
 // TestKilled: what a killed process leaves behind does not hinder the next one.

@@ -55,3 +55,37 @@ func TestAdaptedIsValid(t *testing.T) {
 		t.Errorf("only %d good ones", valid)
 	}
 }
+
+// TestBadConfig: what can be known to be wrong is refused when the config is
+// loaded, and not when the first certificate is due.
+func TestBadConfig(t *testing.T) {
+	testenv.Storage(t)
+	const key = `"myds_id": "1", "auth_key": "s3cr3t-auth", "serial": "2"`
+	tests := []struct{ name, provider, want string }{
+		{"nothing", `{}`, "myds_id, auth_key, serial"},
+		{"plain http", `{` + key + `, "endpoint": "http://ddns.example.com/main.php"}`, "endpoint"},
+		{"another method", `{` + key + `, "commands": {"create_txt": "PUT letsencrypt/create"}}`, "commands.create_txt"},
+		{"name server", `{` + key + `, "nameserver": ":::"}`, "nameserver"},
+		{"short heartbeat", `{` + key + `, "heartbeat": "1s"}`, "heartbeat is 1s"},
+		{"dsm and credentials", `{` + key + `, "dsm": {"url": "https://nas.lan:5001", "account": "a", "password": "p"}}`, "dsm excludes the settings of the DDNS service"},
+		{"dsm and heartbeat", `{"heartbeat": "1h", "dsm": {"url": "https://nas.lan:5001", "account": "a", "password": "p"}}`, "dsm excludes the settings of the DDNS service"},
+		{"dsm by http", `{"dsm": {"url": "http://nas.lan:5000", "account": "a", "password": "p"}}`, "http"},
+		{"dsm without a password", `{"dsm": {"url": "https://nas.lan:5001", "account": "a"}}`, "the password is missing"},
+		{"dsm, two ways of trust", `{"dsm": {"url": "https://nas.lan:5001", "account": "a", "password": "p", "ca_file": "/f", "fingerprint": "` + strings.Repeat("00", 32) + `"}}`, "exclude each other"},
+		{"part of a password", `{"dsm": {"url": "https://nas.lan:5001", "account": "a", "password": "aa{s3cr3t}bb"}}`, "password: a placeholder is unknown or empty"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			provider := strings.Replace(test.provider, "{", `{"name": "synology",`, 1)
+			provider = strings.Replace(provider, ",}", "}", 1)
+			config := caddy.Config{AppsRaw: caddy.ModuleMap{"tls": []byte(`{"automation": {"policies": [{"issuers": [{"module": "acme", "challenges": {"dns": {"provider": ` + provider + `}}}]}]}}`)}}
+			err := caddy.Validate(&config)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "s3cr3t") {
+				t.Errorf("a secret shows: %v", err)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package dnssynology
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -54,8 +56,9 @@ type CertificateModule struct {
 	// for the folder, 12h for the Web API.
 	PollInterval caddy.Duration `json:"poll_interval,omitempty"`
 
-	key    string
-	shared *sharedCertificates
+	key          string
+	certificates *Certificates
+	follows      *following
 }
 
 // CaddyModule returns the Caddy module information.
@@ -66,61 +69,61 @@ func (*CertificateModule) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// certificatePool shares what is served among the sites that want the same, and
-// keeps it over reloads, so that there is always a certificate and no more
-// logins than needed.
-var certificatePool = caddy.NewUsagePool()
+// served holds what the configs of this process serve, by their settings: a
+// config that takes over begins with what the one before had, so that there is a
+// certificate while DSM is asked again.
+var served = caddy.NewUsagePool()
 
-// sharedCertificates is started by the first config that runs with it.
-type sharedCertificates struct {
-	*Certificates
-	once   sync.Once
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	ran    bool
-}
+// latest is what is served with the same settings, of the last config.
+type latest struct{ atomic.Pointer[Certificates] }
 
-func newShared(c *Certificates) *sharedCertificates {
-	s := &sharedCertificates{Certificates: c}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	if c.DSM != nil {
-		using(c.DSM)
-	}
-	return s
+// Destruct does nothing: each config ends its own.
+func (*latest) Destruct() error { return nil }
+
+// following follows certificates while a config runs. It is a type of its own
+// because Caddy logs the handlers of its events with all that is exported in them.
+type following struct {
+	certificates *Certificates
+	once         sync.Once
+	ctx          context.Context
+	cancel       context.CancelFunc
+	wg           sync.WaitGroup
+	ran          bool
 }
 
 // start begins to follow the certificates. The first look at a folder is done
 // when it returns, the one at DSM goes on, for that may take long.
-func (s *sharedCertificates) start() {
-	s.once.Do(func() {
-		s.ran = true
+func (f *following) start() {
+	f.once.Do(func() {
+		f.ran = true
 		begin := func() {
-			if err := s.Start(s.ctx); err != nil {
-				s.Logger.Error("DSM's certificates are not followed", zap.Error(err))
+			if err := f.certificates.Start(f.ctx); err != nil {
+				f.certificates.Logger.Error("DSM's certificates are not followed", zap.Error(err))
 			}
 		}
-		if s.DSM == nil {
+		if f.certificates.DSM == nil {
 			begin()
 			return
 		}
-		s.wg.Go(begin)
+		f.wg.Go(begin)
 	})
 }
 
-// Destruct ends what start began.
-func (s *sharedCertificates) Destruct() error {
-	var err error
-	if s.DSM != nil {
-		err = unused(s.DSM)
+// end ends what start began.
+func (f *following) end() error {
+	f.once.Do(func() {}) // there will be no start any more
+	f.cancel()
+	f.wg.Wait()
+	if !f.ran {
+		return nil
 	}
-	s.once.Do(func() {}) // there will be no start any more
-	s.cancel()
-	s.wg.Wait()
-	if s.ran {
-		err = errors.Join(err, s.Stop())
-	}
-	return err
+	return f.certificates.Stop()
+}
+
+// Handle begins to ask DSM: Caddy's event that all apps have started came.
+func (f *following) Handle(context.Context, caddy.Event) error {
+	f.start()
+	return nil
 }
 
 // Provision reads the folder, which changes nothing. DSM is asked only when the
@@ -132,11 +135,35 @@ func (m *CertificateModule) Provision(ctx caddy.Context) error {
 	if m.PollInterval < 0 || m.PollInterval != 0 && m.PollInterval < caddy.Duration(time.Second) {
 		return fmt.Errorf("poll_interval is %s; it must be at least 1s", time.Duration(m.PollInterval))
 	}
-	key, err := json.Marshal(m)
-	if err != nil {
+	if err := m.settings(ctx); err != nil {
 		return err
 	}
-	m.key = string(key)
+	m.certificates = &Certificates{
+		Archive: m.Archive, DSM: m.DSM, Domains: m.Domains, PollInterval: time.Duration(m.PollInterval), Logger: ctx.Logger(),
+	}
+	m.follows = &following{certificates: m.certificates}
+	m.follows.ctx, m.follows.cancel = context.WithCancel(context.Background())
+	value, _ := served.LoadOrStore(m.key, new(latest))
+	if before := value.(*latest).Swap(m.certificates); before != nil {
+		m.certificates.table.Store(before.table.Load())
+	}
+	if err := ctx.GetMetricsRegistry().Register(expiryCollector{}); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+		return err
+	}
+	if m.DSM == nil {
+		m.follows.start()
+		return nil
+	}
+	using(m.DSM)
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("loading the events app: %w", err)
+	}
+	return events.(*caddyevents.App).On("started", m.follows)
+}
+
+// settings replaces placeholders, and makes the key of what is meant.
+func (m *CertificateModule) settings(ctx caddy.Context) error {
 	if err := replace(&m.Archive); err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}
@@ -154,47 +181,32 @@ func (m *CertificateModule) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
-	value, _, err := certificatePool.LoadOrNew(m.key, func() (caddy.Destructor, error) {
-		return newShared(&Certificates{
-			Archive: m.Archive, DSM: m.DSM, Domains: m.Domains, PollInterval: time.Duration(m.PollInterval), Logger: ctx.Logger(),
-		}), nil
-	})
+	encoded, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	m.shared = value.(*sharedCertificates)
-	if err := ctx.GetMetricsRegistry().Register(expiryCollector{}); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
-		return err
-	}
-	if m.DSM == nil {
-		m.shared.start()
-		return nil
-	}
-	events, err := ctx.App("events")
-	if err != nil {
-		return fmt.Errorf("loading the events app: %w", err)
-	}
-	return events.(*caddyevents.App).On("started", m)
-}
-
-// Handle begins to ask DSM: Caddy's event that all apps have started came.
-func (m *CertificateModule) Handle(context.Context, caddy.Event) error {
-	m.shared.start()
+	sum := sha256.Sum256(encoded) // there may be a password in it
+	m.key = string(sum[:])
 	return nil
 }
 
-// Cleanup ends the watch, unless another config needs it.
+// Cleanup ends the watch.
 func (m *CertificateModule) Cleanup() error {
-	if m.shared == nil {
+	if m.follows == nil {
 		return nil
 	}
-	_, err := certificatePool.Delete(m.key)
+	err := m.follows.end()
+	_, deleted := served.Delete(m.key)
+	err = errors.Join(err, deleted)
+	if m.DSM != nil {
+		err = errors.Join(err, unused(m.DSM))
+	}
 	return err
 }
 
 // GetCertificate returns the certificate for a handshake, or an error.
 func (m *CertificateModule) GetCertificate(_ context.Context, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	certificate, err := m.shared.Certificate(hello)
+	certificate, err := m.certificates.Certificate(hello)
 	if certificate == nil && err == nil {
 		err = fmt.Errorf("DSM has no certificate for %q", hello.ServerName)
 	}
@@ -263,8 +275,12 @@ func (expiryCollector) Describe(ch chan<- *prometheus.Desc) { ch <- expiryDesc }
 // Collect implements prometheus.Collector.
 func (expiryCollector) Collect(ch chan<- prometheus.Metric) {
 	seen := make(map[string]bool)
-	certificatePool.Range(func(_, value any) bool {
-		names, notAfter, ok := value.(*sharedCertificates).Expiry()
+	served.Range(func(_, value any) bool {
+		certificates := value.(*latest).Load()
+		if certificates == nil {
+			return true
+		}
+		names, notAfter, ok := certificates.Expiry()
 		slices.Sort(names)
 		if label := strings.Join(names, " "); ok && !seen[label] {
 			seen[label] = true
@@ -279,7 +295,7 @@ var (
 	_ caddy.Provisioner     = (*CertificateModule)(nil)
 	_ caddy.CleanerUpper    = (*CertificateModule)(nil)
 	_ caddyfile.Unmarshaler = (*CertificateModule)(nil)
-	_ caddyevents.Handler   = (*CertificateModule)(nil)
+	_ caddyevents.Handler   = (*following)(nil)
 	_ certmagic.Manager     = (*CertificateModule)(nil)
 	_ prometheus.Collector  = expiryCollector{}
 )

@@ -36,6 +36,7 @@ type holdName struct{ endpoint, hostname string }
 type hold struct {
 	value  string
 	owners []any
+	gone   []any // owners that were closed, and left the value to the others
 	since  time.Time
 	until  time.Time
 	ttl    time.Duration
@@ -112,6 +113,14 @@ func (h *holds) held(name holdName) (value string, ttl time.Duration, ok bool) {
 	return current.value, current.ttl, true
 }
 
+// owns tells whether an owner has part in a value's hold.
+func (h *holds) owns(name holdName, value string, owner any) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	current := h.byName[name]
+	return current != nil && current.value == value && slices.Contains(current.owners, owner)
+}
+
 // leave ends an owner's part in a hold. It returns false if others go on to need
 // the value; otherwise the caller deletes it and calls release, whatever comes of
 // that: what is left behind is deleted before the next one is written. Who is no
@@ -125,6 +134,11 @@ func (h *holds) leave(name holdName, value string, owner any) (last bool) {
 	}
 	if i := slices.Index(current.owners, owner); i >= 0 && len(current.owners) > 1 {
 		current.owners = slices.Delete(current.owners, i, i+1)
+		return false
+	}
+	// One that is closed may still clean up, after it left the value to others.
+	if i := slices.Index(current.gone, owner); i >= 0 {
+		current.gone = slices.Delete(current.gone, i, i+1)
 		return false
 	}
 	current.ending = true
@@ -152,6 +166,7 @@ func (h *holds) abandon(owner any) {
 			h.end(name)
 		default:
 			current.owners = slices.Delete(current.owners, i, i+1)
+			current.gone = append(current.gone, owner)
 		}
 	}
 }

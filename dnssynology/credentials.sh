@@ -124,4 +124,4 @@ printf '{\n  "myds_id": "%s",\n  "auth_key": "%s",\n  "api_key": "%s",\n  "seria
 	"$myds_id" "$auth_key" "$api_key" "$serial" "$mac" >"$temporary" || fail "can't write $temporary"
 chmod 600 "$temporary"
 mv -f "$temporary" "$file" || fail "can't write $file"
-printf 'Wrote %s. Only root can read it: keep it so, and set credentials_file to it.\n' "$file"
+printf 'Wrote %s. Only root can read it: keep it so, set credentials_file to it, and restart Caddy.\n' "$file"

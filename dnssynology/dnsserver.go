@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +38,8 @@ func newDNSServer(addr string) (dnsServer, error) {
 	}
 	host, port, err := net.SplitHostPort(addr)
 	n, numErr := strconv.ParseUint(port, 10, 16)
-	if err != nil || host == "" || numErr != nil || n == 0 {
+	_, ipErr := netip.ParseAddr(host)
+	if err != nil || host == "" || strings.Contains(host, ":") && ipErr != nil || numErr != nil || n == 0 {
 		return dnsServer{}, fmt.Errorf("nameserver %q is not host:port", addr)
 	}
 	return dnsServer{addr}, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,6 +91,7 @@ func (m *Module) Provision(ctx caddy.Context) error {
 // provision prepares DSM's settings for use in Caddy.
 func (d *DSM) provision(ctx caddy.Context) error {
 	warnLiteral(ctx.Logger(), d.Password, "password")
+	warnLiteral(ctx.Logger(), d.DeviceID, "device_id")
 	d.Memory = ctx.Storage()
 	if err := replace(d); err != nil {
 		return fmt.Errorf("dsm: %w", err)
@@ -103,13 +105,23 @@ func (m *Module) Validate() error {
 	if m.Service.Heartbeat != 0 && m.Service.Heartbeat < time.Minute {
 		return fmt.Errorf("heartbeat is %s; it must be at least 1m", m.Service.Heartbeat)
 	}
-	if m.DSM == nil {
+	if m.DSM != nil {
+		if m.Credentials != (Credentials{}) || m.CredentialsFile != "" || m.Service != (Service{}) {
+			return errors.New("dsm excludes the settings of the DDNS service: credentials, endpoint, nameserver, command and heartbeat")
+		}
 		return nil
 	}
-	if m.Credentials != (Credentials{}) || m.CredentialsFile != "" {
-		return errors.New("credentials of the DDNS service and dsm exclude each other")
+	// Now, and not when the first certificate is due. The file may come later.
+	if m.CredentialsFile == "" {
+		if _, err := m.credentials(); err != nil {
+			return err
+		}
 	}
-	return nil
+	if _, err := newService(m.Service, m.Credentials); err != nil {
+		return err
+	}
+	_, err := newDNSServer(m.NameServer)
+	return err
 }
 
 // Cleanup logs out of DSM.
@@ -235,10 +247,17 @@ func replace(target any) error {
 			v.SetString(value)
 		case reflect.Struct:
 			for i := range v.NumField() {
-				if v.Type().Field(i).IsExported() {
-					if err := visit(v.Field(i)); err != nil {
-						return fmt.Errorf("%s: %w", strings.Split(v.Type().Field(i).Tag.Get("json"), ",")[0], err)
-					}
+				if !v.Type().Field(i).IsExported() {
+					continue
+				}
+				err := visit(v.Field(i))
+				name := strings.Split(v.Type().Field(i).Tag.Get("json"), ",")[0]
+				switch {
+				case err == nil:
+				case slices.Contains(secretFields, name): // the error repeats a part of it
+					return fmt.Errorf("%s: a placeholder is unknown or empty", name)
+				default:
+					return fmt.Errorf("%s: %w", name, err)
 				}
 			}
 		}
@@ -246,6 +265,9 @@ func replace(target any) error {
 	}
 	return visit(reflect.ValueOf(target).Elem())
 }
+
+// secretFields are the names of the settings that hold a secret.
+var secretFields = []string{"auth_key", "api_key", "password", "device_id", "otp_code"}
 
 // warnLiteral warns of a secret that is in the config itself.
 func warnLiteral(logger *zap.Logger, value, option string) {

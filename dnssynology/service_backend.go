@@ -96,6 +96,10 @@ func (b *serviceBackend) get(ctx context.Context, zone string) ([]libdns.Record,
 	b.mu.Lock()
 	hostnames := slices.Sorted(maps.Keys(b.used))
 	b.mu.Unlock()
+	if servedBelow(zone) && !slices.ContainsFunc(hostnames, func(h string) bool { return dns.IsSubDomain(zone, dns.Fqdn(h)) }) {
+		// Not an empty list: the name may have records.
+		return nil, fmt.Errorf("which hostnames of %s are yours is known once one was written; the hostname itself can be read as a zone", zone)
+	}
 	var list []libdns.Record
 	for _, hostname := range hostnames {
 		for _, q := range []owner{{hostname, atHost}, {hostname, atWildcard}, {hostname, atChallenge}} {
@@ -158,8 +162,21 @@ func (b *serviceBackend) add(ctx context.Context, zone string, records []libdns.
 	})
 }
 
-// set is add, but it replaces addresses. Those of the other family stay.
+// set is add, but it replaces addresses, and the TXT value of this provider.
+// Addresses of the other family stay.
 func (b *serviceBackend) set(ctx context.Context, zone string, records []libdns.Record) ([]libdns.Record, error) {
+	plan, err := planOf(zone, records)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range plan {
+		name := b.holdName(c.hostname)
+		if held, _, isHeld := b.holds.held(name); isHeld && c.txt != "" && held != c.txt && b.holds.owns(name, held, b) {
+			if _, err := b.deleteTXT(ctx, c.hostname, held); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return b.write(ctx, zone, records, b.setAddresses)
 }
 
@@ -263,13 +280,10 @@ func (b *serviceBackend) present(ctx context.Context, hostname, value string) (t
 		b.holds.confirm(name, value, ttl)
 		return ttl, nil
 	}
-	var answered *ServiceError
-	if !errors.As(err, &answered) {
-		// It may have been written all the same.
-		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
-		defer cancel()
-		b.drop(after, hostname, value)
-	}
+	// It may have been written all the same, by a try whose reply was lost.
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	defer cancel()
+	b.drop(after, hostname, value)
 	b.holds.release(name, value)
 	return 0, fmt.Errorf("writing TXT of %s%s: %w", challengeLabel, hostname, err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -167,7 +168,7 @@ func TestServiceTXTFails(t *testing.T) {
 		want  string
 		sent  []string
 	}{
-		{"refused", func(s *synologytest.Service) { s.Fail("badauth", 1) }, "badauth", []string{"letsencrypt/create v"}},
+		{"refused", func(s *synologytest.Service) { s.Fail("badauth", 1) }, "badauth", []string{"letsencrypt/create v", "letsencrypt/delete v"}},
 		{"never shows", func(s *synologytest.Service) { s.DelayDNS(time.Hour) }, "after 2m0s", []string{"letsencrypt/create v", "letsencrypt/delete v"}},
 		{"no DNS", func(s *synologytest.Service) { s.FailDNS(dns.RcodeRefused, 1000) }, "REFUSED, after 2m0s", []string{"letsencrypt/create v", "letsencrypt/delete v"}},
 		{"captive portal", func(s *synologytest.Service) { s.Break("<html>", 200, 1) }, "<html>", []string{"letsencrypt/create v", "letsencrypt/delete v"}},
@@ -272,5 +273,40 @@ func TestServiceWithoutAPIKey(t *testing.T) {
 	}
 	if _, err := b.set(t.Context(), testZone, txt("v")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestServiceSetTXT: SetRecords replaces the provider's own value, and does not
+// wait for its own hold to end.
+func TestServiceSetTXT(t *testing.T) {
+	fake := synologytest.NewService(t)
+	b := newTestBackend(t, fake)
+	for _, value := range []string{"one", "two", "two"} {
+		if _, err := b.set(t.Context(), testZone, txt(value)); err != nil {
+			t.Fatal(err)
+		}
+		if got := fake.TXT("_acme-challenge.example.synology.me"); !slices.Equal(got, []string{value}) {
+			t.Errorf("after %s: %v", value, got)
+		}
+	}
+}
+
+// TestHoldsClosedOwner: what a closed owner deletes late stays as long as another
+// one needs it.
+func TestHoldsClosedOwner(t *testing.T) {
+	var h holds
+	name := holdName{endpoint: "e", hostname: "h"}
+	for _, owner := range []string{"old", "new"} {
+		if _, err := h.take(t.Context(), name, "v", owner); err != nil {
+			t.Fatal(err)
+		}
+		h.confirm(name, "v", time.Minute)
+	}
+	h.abandon("old")
+	if h.leave(name, "v", "old") {
+		t.Error("the closed owner deletes what the new one needs")
+	}
+	if !h.leave(name, "v", "new") {
+		t.Error("the last owner does not delete")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -63,12 +64,19 @@ func (b *serviceBackend) keepsNoAddress(ctx context.Context, o owner, rr libdns.
 			return err
 		}
 		for _, a := range answers {
-			if rr.Data == "" || rr.Data == a.value {
+			if rr.Data == "" || sameAddress(rr.Data, a.value) {
 				return fmt.Errorf("deleting %s of %s: the DDNS service is not known to delete addresses; set another one, or delete the hostname in Control Panel > External Access > DDNS on the NAS", a.value, o.hostname)
 			}
 		}
 	}
 	return nil
+}
+
+// sameAddress compares addresses, however they are spelled.
+func sameAddress(a, b string) bool {
+	x, errX := netip.ParseAddr(a)
+	y, errY := netip.ParseAddr(b)
+	return errX == nil && errY == nil && x == y
 }
 
 // removeTXT deletes a value of a challenge, or all if it is empty, and gives the

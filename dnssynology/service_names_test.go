@@ -19,12 +19,13 @@ func TestServiceGet(t *testing.T) {
 		want []string
 		err  string
 	}{
-		{zone: "synology.me."}, // nothing was asked about yet
-		{zone: "me."},
+		// Nothing was asked about yet: unknown is not empty.
+		{zone: "synology.me.", err: "the hostname itself can be read as a zone"},
+		{zone: "me.", err: "the hostname itself can be read as a zone"},
 		{zone: "Example.Synology.me", want: []string{"_acme-challenge TXT v"}},
 		{zone: "_acme-challenge.example.synology.me.", want: []string{"@ TXT v"}},
 		{zone: "other.synology.me."},
-		{zone: "diskstation.me."},
+		{zone: "diskstation.me.", err: "the hostname itself can be read as a zone"},
 		{zone: "example.com.", err: "module of its own DNS provider"},
 		{zone: "a.b.synology.me.", err: "b.synology.me"},
 	} {
