@@ -52,20 +52,24 @@ func (a *archive) close(context.Context) error { return a.watcher.close() }
 // look reads the archive. Everything is watched before it is read, so that no
 // change is lost in between.
 func (a *archive) look(ctx context.Context, _ func(string) *pair) reading {
-	a.watcher.watch([]string{a.dir})
+	a.watcher.add([]string{a.dir})
 	root, err := os.OpenRoot(a.dir)
 	if err != nil {
 		return reading{problems: []problem{{where: a.dir, err: a.explain(".", err)}}}
 	}
 	defer root.Close()
-	folders, err := foldersOf(root)
+	folders, all, err := foldersOf(root)
 	if err != nil {
 		return reading{problems: []problem{{where: a.dir, err: a.explain(".", err)}}}
 	}
-	r := reading{complete: true}
+	r := reading{complete: all}
+	if !all {
+		r.problems = append(r.problems, problem{where: a.dir, err: fmt.Errorf("more than %d entries: the rest is not looked at", maxEntries)})
+	}
 	if len(folders) > maxFolders {
 		r.problems = append(r.problems, problem{where: a.dir, err: fmt.Errorf("more than %d folders: the rest is not read", maxFolders)})
 		folders = folders[:maxFolders]
+		r.complete = false
 	}
 	paths := []string{a.dir}
 	for _, folder := range folders {
@@ -92,19 +96,19 @@ func (a *archive) look(ctx context.Context, _ func(string) *pair) reading {
 	return r
 }
 
-// foldersOf returns the names of the folders in root, in order.
-func foldersOf(root *os.Root) ([]string, error) {
+// foldersOf returns the names of the folders in root, in order, and whether they
+// are all.
+func foldersOf(root *os.Root) (folders []string, all bool, err error) {
 	dir, err := root.Open(".")
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer dir.Close()
-	entries, err := dir.ReadDir(maxEntries)
+	entries, err := dir.ReadDir(maxEntries + 1)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return nil, false, err
 	}
-	var folders []string
-	for _, e := range entries {
+	for _, e := range entries[:min(len(entries), maxEntries)] {
 		isDir := e.IsDir()
 		if e.Type()&fs.ModeSymlink != 0 {
 			info, err := root.Stat(e.Name())
@@ -115,7 +119,7 @@ func foldersOf(root *os.Root) ([]string, error) {
 		}
 	}
 	slices.Sort(folders)
-	return folders, nil
+	return folders, len(entries) <= maxEntries, nil
 }
 
 // read returns the files of a folder that are of use, by name.

@@ -1,6 +1,7 @@
 package dnssynology
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -177,6 +178,45 @@ func TestArchiveIsStrict(t *testing.T) {
 	}
 }
 
+// Guards against entries that were cut off without a word, and against a reading
+// that called itself complete though something was left out: the rest would count
+// as gone.
+func TestArchiveLimits(t *testing.T) {
+	tests := []struct {
+		name           string
+		files, folders int
+		err            string // empty: it is complete
+	}{
+		{name: "as many entries as may be", files: maxEntries},
+		{name: "an entry more", files: maxEntries + 1, err: "more than 4096 entries"},
+		{name: "as many folders as may be", folders: maxFolders},
+		{name: "a folder more", folders: maxFolders + 1, err: "more than 256 folders"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for i := range test.files {
+				if err := os.WriteFile(fmt.Sprintf("%s/file%d", dir, i), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range test.folders {
+				if err := os.Mkdir(fmt.Sprintf("%s/folder%d", dir, i), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := (&archive{dir: dir, watcher: &dirWatcher{archive: dir}}).look(t.Context(), nil)
+			var told []string
+			for _, p := range r.problems {
+				told = append(told, p.err.Error())
+			}
+			if r.complete != (test.err == "") || (len(told) == 0) != (test.err == "") || !strings.Contains(strings.Join(told, ";"), test.err) {
+				t.Errorf("complete %v, told %q, want %q", r.complete, told, test.err)
+			}
+		})
+	}
+}
+
 func TestArchiveExplains(t *testing.T) {
 	a := &archive{dir: "/certificates"}
 	tests := []struct {
@@ -223,11 +263,17 @@ func (r *renewer) write(name string, data []byte) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	r.check(err)
 	defer f.Close()
-	for cut := rand.IntN(len(data)); len(data) > 0; cut = len(data) {
+	cut, ticks := rand.IntN(len(data)), 1
+	if at := bytes.LastIndex(data, []byte("-----BEGIN CERT")); at > 0 && rand.IntN(2) == 0 {
+		cut, ticks = at, 5 // a shorter chain, which looks whole, and does so for a while
+	}
+	for ; len(data) > 0; cut = len(data) {
 		_, err = f.Write(data[:cut])
 		r.check(err)
 		data = data[cut:]
-		<-r.tick
+		for range ticks {
+			<-r.tick
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package dnssynology
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -49,13 +50,14 @@ type Certificates struct {
 
 	// What follows belongs to Start, and then to the goroutine that it starts.
 	source   source
-	found    []*pair              // by the last look
-	kept     []*pair              // that are served, and were not found any more
-	clean    bool                 // whether the last look found no problem
-	everRead bool                 // whether one look could read everything
-	first    map[string]time.Time // when a problem was first found
-	warned   map[string]bool      // problems that were told
-	expiring map[*pair]time.Time  // when the coming end was last told
+	found    []*pair                         // by the last look
+	kept     []*pair                         // that are served, and were not found any more
+	clean    bool                            // whether the last look found no problem
+	everRead bool                            // whether one look could read everything
+	short    map[[sha256.Size]byte]time.Time // when pairs that wait in settle were first found, by sum
+	first    map[string]time.Time            // when a problem was first found
+	warned   map[string]bool                 // problems that were told
+	expiring map[*pair]time.Time             // when the coming end was last told
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -195,6 +197,7 @@ func (c *Certificates) look(ctx context.Context, timeout, patience time.Duration
 	if before.Err() != nil {
 		return true
 	}
+	r = c.settle(r, time.Now())
 	// What was found before and is served goes on, whether it is still there or
 	// not: a folder that was not readable is not an empty one.
 	for _, p := range c.found {

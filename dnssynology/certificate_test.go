@@ -180,7 +180,7 @@ func TestKinds(t *testing.T) {
 			if err := <-errs; err != nil {
 				t.Fatal(err)
 			}
-			if got := client.ConnectionState().PeerCertificates; !got[0].Equal(test.want.cert.Leaf) || len(got) != 2 {
+			if got := client.ConnectionState().PeerCertificates; !got[0].Equal(test.want.cert.Leaf) || len(got) != 3 {
 				t.Errorf("serial %s in a chain of %d", got[0].SerialNumber, len(got))
 			}
 		})
@@ -244,6 +244,49 @@ func TestReplaced(t *testing.T) {
 		names, notAfter, ok := c.Expiry()
 		if !ok || !notAfter.Equal(second.cert.Leaf.NotAfter) || !slices.Equal(names, second.names) {
 			t.Error(names, notAfter, ok)
+		}
+	})
+}
+
+// Guards against a chain that is cut between two certificates with nothing to
+// compare it to: a renewal with fewer certificates than before waits for a second
+// look, and is served if it is still the same then.
+func TestShorterChainWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const name = "example.synology.me"
+		a := newPairAuthority(t)
+		first, renewed := a.issue(t, newECDSAKey(t), 50*day, 40*day, name).one(t), a.issue(t, newECDSAKey(t), day, 89*day, name)
+		files := renewed.files("")
+		delete(files, fullchainFile)
+		files[chainFile] = certPEM(a.intermediate)
+		short, err := pairsIn("test", files)
+		if err != nil || len(short) != 1 {
+			t.Fatalf("%d pairs, %v", len(short), err)
+		}
+		s := newScriptedSource(first)
+		c, logs := startScripted(t, s, name)
+		look := func(pairs ...*pair) {
+			s.set(reading{complete: true, pairs: pairs})
+			s.hints <- struct{}{}
+			synctest.Wait()
+		}
+		look(short...)
+		serves(t, c, name, first)
+		look(short...) // too soon to say more
+		serves(t, c, name, first)
+		look()
+		time.Sleep(5 * time.Second)
+		look(short...) // not the same look after look
+		serves(t, c, name, first)
+		time.Sleep(1500 * time.Millisecond) // it is looked at again
+		synctest.Wait()
+		serves(t, c, name, short[0])
+		look(renewed.one(t))
+		if got, err := c.Certificate(hello(name)); err != nil || len(got.Certificate) != 3 {
+			t.Error(err, "the longer chain is not served")
+		}
+		if warnings(logs) != 0 {
+			t.Errorf("%d warnings", warnings(logs))
 		}
 	})
 }

@@ -55,7 +55,9 @@ type DSM struct {
 	Memory Memory `json:"-"`
 }
 
-// Memory is a small store; a certmagic.Storage is one.
+// Memory is a small store; a certmagic.Storage is one. Where it also has that one's
+// Lock and Unlock, the processes and hosts that share it log in one at a time, and
+// what they remember is exact.
 type Memory interface {
 	// Load returns a value, or an error that is fs.ErrNotExist.
 	Load(ctx context.Context, key string) ([]byte, error)
@@ -64,7 +66,8 @@ type Memory interface {
 
 // RetryLogin lets the login be tried again, once, that DSM refused with these
 // credentials, and ends the hour in which none is tried. It is for an operator
-// who has put something right in DSM, not for a program. No request is made.
+// who has put something right in DSM, not for a program. No request is made. Where
+// nothing stands against a login it does nothing; twice within five minutes is all.
 func (d *DSM) RetryLogin(ctx context.Context) error {
 	base, err := d.check()
 	if err != nil {

@@ -139,41 +139,74 @@ func (w *ddnsWriter) get(ctx context.Context) ([]libdns.Record, error) {
 // ddnsChange is what one record asks for.
 type ddnsChange struct {
 	entry *ddnsEntry
-	kind  string     // A or AAAA; also empty where records are removed
-	addr  netip.Addr // not valid for any
+	kind  string     // A or AAAA
+	addr  netip.Addr // not valid where it is removed
 }
 
-// change reads a record. partial allows a type and an address to be missing.
-func (w *ddnsWriter) change(entries []*ddnsEntry, record libdns.Record, partial bool) (c ddnsChange, err error) {
+// change reads a record that is to be written.
+func (w *ddnsWriter) change(entries []*ddnsEntry, record libdns.Record) (c ddnsChange, err error) {
 	rr := record.RR()
 	owner, err := ownerOf(rr, w.zone)
 	if err != nil {
 		return c, err
 	}
 	kind := strings.ToUpper(rr.Type)
-	if kind != "A" && kind != "AAAA" && (!partial || kind != "") {
+	if kind != "A" && kind != "AAAA" {
 		return c, fmt.Errorf("%s %s: DSM's DDNS client has A and AAAA records only: %s", owner, kind, insteadOf(kind))
 	}
 	i := slices.IndexFunc(entries, func(e *ddnsEntry) bool { return e.name() == owner })
 	if i < 0 {
 		return c, fmt.Errorf("%s is not a hostname of DSM's DDNS client; names below a hostname always have its addresses", owner)
 	}
-	e := entries[i]
-	switch {
-	case !strings.EqualFold(e.Provider, ddnsProvider):
-		return c, fmt.Errorf("%s belongs to the DDNS service %q, whose password DSM wants for every change: use that service's own provider", owner, e.Provider)
-	case !e.Enable:
-		return c, fmt.Errorf("%s is switched off in DSM: enable it in Control Panel > External Access > DDNS", owner)
+	if err := entries[i].writable(); err != nil {
+		return c, err
 	}
-	c = ddnsChange{entry: e, kind: kind}
-	if rr.Data == "" && partial {
-		return c, nil
-	}
+	c = ddnsChange{entry: entries[i], kind: kind}
 	c.addr, err = netip.ParseAddr(rr.Data)
-	if err != nil || kind != "" && c.addr.Is4() != (kind == "A") || c.addr.Zone() != "" || c.addr.Is4In6() || c.addr.IsUnspecified() {
+	if err != nil || c.addr.Is4() != (kind == "A") || c.addr.Zone() != "" || c.addr.Is4In6() || c.addr.IsUnspecified() {
 		return c, fmt.Errorf("%s %s: %q is no address for it", owner, kind, rr.Data)
 	}
 	return c, nil
+}
+
+// writable returns why an entry can't be changed, or nil.
+func (e *ddnsEntry) writable() error {
+	switch {
+	case !strings.EqualFold(e.Provider, ddnsProvider):
+		return fmt.Errorf("%s belongs to the DDNS service %q, whose password DSM wants for every change: use that service's own provider", e.name(), e.Provider)
+	case !e.Enable:
+		return fmt.Errorf("%s is switched off in DSM: enable it in Control Panel > External Access > DDNS", e.name())
+	}
+	return nil
+}
+
+// matches returns the addresses that a record to be removed stands for: none where
+// there is no such record, all of them where its type or its data is empty.
+func (w *ddnsWriter) matches(entries []*ddnsEntry, record libdns.Record) (found []ddnsChange, err error) {
+	rr := record.RR()
+	owner, err := ownerOf(rr, w.zone)
+	if err != nil {
+		return nil, err
+	}
+	addr, _ := netip.ParseAddr(rr.Data) // what is none equals no address
+	for _, e := range entries {
+		for _, kind := range []string{"A", "AAAA"} {
+			old := e.address(kind)
+			if e.name() != owner || !old.IsValid() || rr.Type != "" && !strings.EqualFold(rr.Type, kind) || rr.Data != "" && addr != old {
+				continue
+			}
+			if err := e.writable(); err != nil {
+				return nil, err
+			}
+			found = append(found, ddnsChange{e, kind, old})
+		}
+	}
+	return found, nil
+}
+
+// record returns what a change is about, as libdns has it.
+func (w *ddnsWriter) record(c ddnsChange) libdns.Record {
+	return libdns.Address{Name: relativeTo(c.entry.name(), w.zone), IP: c.addr}
 }
 
 // insteadOf says how to get a record of a type to a name of Synology's.
@@ -200,10 +233,10 @@ func (w *ddnsWriter) write(ctx context.Context, records []libdns.Record, keep bo
 		return nil, libdns.AtomicErr(err)
 	}
 	given := map[string]netip.Addr{}
-	var changed []*ddnsEntry
+	var changes []ddnsChange
 	var written []libdns.Record
 	for _, record := range records {
-		c, err := w.change(entries, record, false)
+		c, err := w.change(entries, record)
 		if err != nil {
 			return nil, libdns.AtomicErr(err)
 		}
@@ -215,13 +248,16 @@ func (w *ddnsWriter) write(ctx context.Context, records []libdns.Record, keep bo
 			return nil, libdns.AtomicErr(fmt.Errorf("%s: a hostname of DSM's DDNS client has one address of a type, not %s and %s: set it instead of adding one", key, other, c.addr))
 		}
 		given[key] = c.addr
-		written = append(written, libdns.Address{Name: relativeTo(c.entry.name(), w.zone), IP: c.addr})
+		written = append(written, w.record(c))
 		if old != c.addr {
 			c.entry.setAddress(c.kind, c.addr)
-			changed = append(changed, c.entry)
+			changes = append(changes, c)
 		}
 	}
-	return written, w.save(ctx, changed)
+	if err := w.save(ctx, changes); err != nil {
+		return w.done(ctx, changes, func(c ddnsChange, now netip.Addr) bool { return now == c.addr }), err
+	}
+	return written, nil
 }
 
 func (w *ddnsWriter) remove(ctx context.Context, records []libdns.Record) ([]libdns.Record, error) {
@@ -229,32 +265,51 @@ func (w *ddnsWriter) remove(ctx context.Context, records []libdns.Record) ([]lib
 	if err != nil {
 		return nil, libdns.AtomicErr(err)
 	}
-	var changed []*ddnsEntry
+	var changes []ddnsChange
 	var removed []libdns.Record
 	for _, record := range records {
-		c, err := w.change(entries, record, true)
+		found, err := w.matches(entries, record)
 		if err != nil {
 			return nil, libdns.AtomicErr(err)
 		}
-		for _, kind := range []string{"A", "AAAA"} {
-			old := c.entry.address(kind)
-			if !old.IsValid() || c.kind != "" && c.kind != kind || c.addr.IsValid() && c.addr != old {
-				continue
-			}
-			removed = append(removed, libdns.Address{Name: relativeTo(c.entry.name(), w.zone), IP: old})
-			c.entry.setAddress(kind, netip.Addr{})
-			changed = append(changed, c.entry)
+		for _, c := range found {
+			c.entry.setAddress(c.kind, netip.Addr{})
+			changes, removed = append(changes, c), append(removed, w.record(c))
 		}
 	}
-	return removed, w.save(ctx, changed)
+	if err := w.save(ctx, changes); err != nil {
+		return w.done(ctx, changes, func(c ddnsChange, now netip.Addr) bool { return now != c.addr }), err
+	}
+	return removed, nil
 }
 
-// save writes entries, and looks whether DSM has the addresses then.
-func (w *ddnsWriter) save(ctx context.Context, entries []*ddnsEntry) error {
-	for i, e := range entries {
-		if slices.Contains(entries[:i], e) {
-			continue
+// done returns which changes DSM has made although saving them failed: it is asked,
+// also if the caller's time is over. None where it doesn't tell.
+func (w *ddnsWriter) done(ctx context.Context, changes []ddnsChange, is func(ddnsChange, netip.Addr) bool) (records []libdns.Record) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	entries, err := w.list(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, c := range changes {
+		i := slices.IndexFunc(entries, func(e *ddnsEntry) bool { return e.ID == c.entry.ID })
+		if i >= 0 && is(c, entries[i].address(c.kind)) {
+			records = append(records, w.record(c))
 		}
+	}
+	return records
+}
+
+// save writes the entries of changes, and looks whether DSM has the addresses then.
+func (w *ddnsWriter) save(ctx context.Context, changes []ddnsChange) error {
+	var entries []*ddnsEntry
+	for _, c := range changes {
+		if !slices.Contains(entries, c.entry) {
+			entries = append(entries, c.entry)
+		}
+	}
+	for _, e := range entries {
 		err := w.api.call(ctx, ddnsAPI, "set", map[string]any{
 			"id": e.ID, "enable": e.Enable, "provider": ddnsProvider, "hostname": e.Hostname, "username": e.Username,
 			"net": e.Net, "ip": e.IPv4, "ipv6": e.IPv6, "heartbeat": e.Heartbeat, "passwd": ddnsProvider,

@@ -117,9 +117,74 @@ func TestDDNSEntries(t *testing.T) {
 		{Provider: "Synology", Hostname: "off.example.org"},
 	}
 	for name, want := range map[string]string{"dyn": "whose password", "off": "switched off"} {
-		_, err := w.change(entries, libdns.Address{Name: name, IP: netip.MustParseAddr("2001:db8::1")}, false)
+		_, err := w.change(entries, libdns.Address{Name: name, IP: netip.MustParseAddr("2001:db8::1")})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Guards against records that are said to be written, or gone, though DSM refused.
+func TestDDNSReturnsWhatIsDone(t *testing.T) {
+	address := libdns.Address{Name: "@", IP: netip.MustParseAddr("2001:db8::1")}
+	there := libdns.Address{Name: "@", IP: netip.MustParseAddr("2001:db8:7::7")}
+	for _, lost := range []bool{false, true} {
+		fake := synologytest.NewDSM(t, synologytest.WithDDNS("example.synology.me"))
+		fake.SetWAN("", "")
+		b := &dsmBackend{apiTo(t, dsmAt(fake))}
+		fail := func() {
+			if lost { // DSM did it, but who asked doesn't hear of it
+				fake.LoseReply(ddnsAPI+" set", "<html>", 502, 1)
+			} else {
+				fake.BreakCall(ddnsAPI+" set", "<html>", 502, 1)
+			}
+		}
+		want := map[bool]int{true: 1}[lost]
+		fail()
+		if got, err := b.set(t.Context(), "example.synology.me", []libdns.Record{address}); err == nil || len(got) != want {
+			t.Errorf("lost %t: set %v, %v", lost, got, err)
+		}
+		if lost {
+			there = address
+		}
+		fail()
+		if got, err := b.remove(t.Context(), "example.synology.me", []libdns.Record{there}); err == nil || len(got) != want {
+			t.Errorf("lost %t: removed %v, %v", lost, got, err)
+		}
+	}
+}
+
+// Guards against errors where there is nothing to delete, which libdns wants ignored;
+// what is there and can't be deleted is still one.
+func TestDDNSMatches(t *testing.T) {
+	w := &ddnsWriter{zone: "example.org."}
+	entries := []*ddnsEntry{
+		{Provider: "Synology", Hostname: "on.example.org", Enable: true, IPv4: "192.0.2.1", IPv6: "2001:db8::1"},
+		{Provider: "DynDNS.org", Hostname: "dyn.example.org", Enable: true, IPv4: "192.0.2.1"},
+		{Provider: "Synology", Hostname: "off.example.org", IPv4: "192.0.2.1"},
+	}
+	for _, test := range []struct {
+		record libdns.RR
+		want   int
+		err    string
+	}{
+		{libdns.RR{Name: "on"}, 2, ""},
+		{libdns.RR{Name: "on", Type: "aaaa"}, 1, ""},
+		{libdns.RR{Name: "on", Data: "192.0.2.1"}, 1, ""},
+		{libdns.RR{Name: "on", Type: "A", Data: "192.0.2.9"}, 0, ""},
+		{libdns.RR{Name: "on", Type: "A", Data: "no address"}, 0, ""},
+		{libdns.RR{Name: "on", Type: "TXT", Data: "x"}, 0, ""},
+		{libdns.RR{Name: "none", Type: "A"}, 0, ""},
+		{libdns.RR{Name: "dyn", Type: "TXT"}, 0, ""},
+		{libdns.RR{Name: "dyn", Type: "AAAA"}, 0, ""},
+		{libdns.RR{Name: "dyn", Type: "A"}, 0, "whose password"},
+		{libdns.RR{Name: "off"}, 0, "switched off"},
+		{libdns.RR{Name: "off", Data: "192.0.2.9"}, 0, ""},
+		{libdns.RR{}, 0, "no name"},
+	} {
+		found, err := w.matches(entries, test.record)
+		if len(found) != test.want || (err != nil) != (test.err != "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%v: %d found, %v", test.record, len(found), err)
 		}
 	}
 }

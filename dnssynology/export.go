@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -37,6 +38,7 @@ type export struct {
 	url     string
 	domains []string              // canonical
 	had     map[listedKey][]*pair // what entries of the list turned out to be
+	again   map[listedKey]bool    // entries whose last export was not all that is listed
 }
 
 // listed is an entry of DSM's list. Field names are as seen in public code.
@@ -115,7 +117,7 @@ func (e *export) look(ctx context.Context, served func(string) *pair) reading {
 	slices.SortStableFunc(entries, func(x, y entry) int {
 		return cmp.Or(cmp.Compare(y.key.from, x.key.from), cmp.Compare(y.key.to, x.key.to), strings.Compare(x.key.id, y.key.id))
 	})
-	current := map[listedKey][]*pair{}
+	current, again := map[listedKey][]*pair{}, map[listedKey]bool{}
 	exports := 0
 	now := time.Now()
 	for _, entry := range entries {
@@ -124,37 +126,49 @@ func (e *export) look(ctx context.Context, served func(string) *pair) reading {
 			r.pairs = append(r.pairs, had...)
 			continue
 		}
-		if !newer(entry, served, r.pairs, now) {
+		if !newer(entry, e.again[entry.key], served, r.pairs, now) {
 			continue
 		}
 		if exports++; exports > maxExports {
 			r.problems = append(r.problems, problem{where: e.url, err: fmt.Errorf("more than %d new certificates: the rest follows", maxExports)})
+			maps.Copy(again, e.again)
 			break
 		}
 		pairs, err := e.fetch(ctx, entry.key.id)
 		r.pairs = append(r.pairs, pairs...)
+		if err == nil && !slices.ContainsFunc(pairs, entry.key.isOf) {
+			err = errors.New("the exported certificate has other dates than the listed one: it is being renewed, as a rule")
+		}
 		if err != nil {
 			r.problems = append(r.problems, problem{where: e.url + " certificate " + entry.key.id, names: entry.names, err: err})
-			if len(pairs) == 0 {
-				continue // once more, at the next look
-			}
+			again[entry.key] = true // at the next look
+			continue
 		}
 		current[entry.key] = pairs
 	}
-	e.had = current
+	e.had, e.again = current, again
 	return r
 }
 
+// isOf tells whether a pair has the dates of the entry.
+func (k listedKey) isOf(p *pair) bool {
+	return p.cert.Leaf.NotBefore.Unix() == k.from && p.cert.Leaf.NotAfter.Unix() == k.to
+}
+
 // newer tells whether an entry is newer, for one of its names, than what is
-// served and what was exported just now.
-func newer(e entry, served func(string) *pair, exported []*pair, now time.Time) bool {
+// served and what was exported just now; or as new, if it is to be exported again.
+func newer(e entry, again bool, served func(string) *pair, exported []*pair, now time.Time) bool {
+	from := e.key.from
+	if again {
+		from++
+	}
 	return slices.ContainsFunc(e.names, func(name string) bool {
 		rivals := slices.DeleteFunc(slices.Clone(exported), func(p *pair) bool { return !p.covers(name) })
 		if p := served(name); p != nil {
 			rivals = append(rivals, p)
 		}
 		return !slices.ContainsFunc(rivals, func(p *pair) bool {
-			return p.grade(now) == bestGrade && p.cert.Leaf.NotBefore.Unix() >= e.key.from || p.cert.Leaf.NotAfter.Unix() > e.key.to && e.key.to < now.Unix()
+			return p.grade(now) == bestGrade && p.cert.Leaf.NotBefore.Unix() >= from || p.cert.Leaf.NotAfter.Unix() > e.key.to && e.key.to < now.Unix()
 		})
 	})
 }

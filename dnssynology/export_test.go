@@ -173,6 +173,65 @@ func TestExportsOnce(t *testing.T) {
 	})
 }
 
+// Guards against a renewal that is missed for good: DSM's list has its dates before
+// the exported archive has it, or one kind of two is torn in there. Such an export
+// is told, repeated ever less often, and not once more when it is as listed.
+func TestExportsAgain(t *testing.T) {
+	const name = "example.synology.me"
+	a := newPairAuthority(t)
+	old, renewed := a.issue(t, newECDSAKey(t), 50*day, 40*day, name), a.issue(t, newECDSAKey(t), day, 89*day, name)
+	both := renewed.files("ECC-")
+	maps.Copy(both, a.issue(t, rsaTestKey(), day, 89*day, name).files("RSA-"))
+	torn := maps.Clone(both)
+	torn["RSA-privkey.pem"] = torn["RSA-privkey.pem"][:100]
+	tests := []struct {
+		name         string
+		first, later map[string][]byte // what is exported
+		serves       *issuedPair       // at first
+		pairs        int               // later
+		err          string
+	}{
+		{name: "the old pair", first: old.files(""), later: renewed.files(""), serves: old, pairs: 1, err: "other dates"},
+		{name: "one of two is torn", first: torn, later: both, serves: renewed, pairs: 2, err: "RSA-privkey.pem"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &scriptedDSM{t: t, zips: map[string][]byte{}}
+				d.put("AbC123", old, nil)
+				core, logs := observer.New(zapcore.WarnLevel)
+				c := &Certificates{Domains: []string{name}, PollInterval: 12 * time.Hour, Logger: zap.New(core)}
+				c.start(t.Context(), newExport(d, "https://nas:5001", []string{name}))
+				defer c.Stop()
+				serves(t, c, name, old.one(t))
+				d.put("AbC123", renewed, nil)
+				d.change(func() { d.zips["AbC123"] = zipped(t, test.first) })
+				time.Sleep(13 * time.Hour)
+				synctest.Wait()
+				serves(t, c, name, test.serves.one(t))
+				if told := logs.All(); len(told) != 1 || !strings.Contains(fmt.Sprint(told[0].ContextMap()), test.err) {
+					t.Errorf("told %v, want %q once", told, test.err)
+				}
+				if n := len(d.exported()); n < 5 || n > 20 { // it doubles from a minute to an hour
+					t.Errorf("%d exports", n)
+				}
+				d.change(func() { d.zips["AbC123"] = zipped(t, test.later) })
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if pairs := c.table.Load().pairs; len(pairs) != test.pairs || !pairs[0].same(renewed.one(t)) {
+					t.Errorf("%d pairs, or others, want %d", len(pairs), test.pairs)
+				}
+				before := len(d.exported())
+				time.Sleep(2 * day)
+				synctest.Wait()
+				if n := len(d.exported()) - before; n != 0 {
+					t.Errorf("%d exports of what was exported", n)
+				}
+			})
+		})
+	}
+}
+
 func TestExportOfAll(t *testing.T) {
 	a := newPairAuthority(t)
 	p, q := a.issue(t, newECDSAKey(t), day, 90*day, "a.example", "*.a.example"), a.issue(t, rsaTestKey(), day, 90*day, "b.example")

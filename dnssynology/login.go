@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -84,7 +85,8 @@ const maxPassword = 4 << 10
 // readPasswordFile returns a file's content without the line break at its end. It
 // is an error if others than its owner may read it.
 func readPasswordFile(path string) (string, error) {
-	f, err := os.Open(path)
+	// Opening a named pipe must not wait for its other end.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", fmt.Errorf("reading password_file: %w", err)
 	}
@@ -181,13 +183,9 @@ type loginReply struct {
 // login logs in, unless it is known that DSM would refuse. Of all instances in
 // this process, one at a time does so at one URL.
 func (w *webAPI) login(ctx context.Context) (*session, error) {
-	api, err := w.lookUp(ctx, authAPI)
+	unlock, err := w.refusals.lock(ctx)
 	if err != nil {
-		return nil, err
-	}
-	unlock, err := processLocks.lock(ctx, "login "+w.url)
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("logging in to %s: not tried: %w", w.url, err)
 	}
 	defer unlock()
 	c, err := w.dsm.credentials(ctx, w.refusals)
@@ -197,11 +195,27 @@ func (w *webAPI) login(ctx context.Context) (*session, error) {
 	if err := w.refusals.check(ctx, c); err != nil {
 		return nil, err
 	}
+	api, err := w.lookUp(ctx, authAPI) // not before: after a refusal DSM is asked nothing
+	if err != nil {
+		return nil, err
+	}
 	begun := w.refusals.now()
-	if err := w.refusals.update(ctx, func(s *loginState, _ []byte) error { s.begin(begun); return nil }); err != nil {
+	end := func(s *loginState, _ []byte) error { s.end(begun); return nil }
+	if err := w.refusals.update(ctx, func(s *loginState, key []byte) error {
+		s.begin(pendingLogin{At: begun, Hash: c.hash(key, w.url), OTP: c.otp != ""})
+		return nil
+	}); err != nil {
+		// Some memories may have it, and would make it the reason next time.
+		_ = w.refusals.update(context.WithoutCancel(ctx), end)
 		return nil, fmt.Errorf("logging in to %s: not tried, since a refusal could not be remembered: %w", w.url, err)
 	}
 	data, sent, err := w.sendLogin(ctx, api, c)
+	if w.outdated(api, err) { // nothing was judged
+		sent = false
+		if api, err = w.lookUp(ctx, authAPI); err == nil {
+			data, sent, err = w.sendLogin(ctx, api, c)
+		}
+	}
 
 	// What is learnt now is kept also if the time is over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -212,16 +226,20 @@ func (w *webAPI) login(ctx context.Context) (*session, error) {
 		return nil, w.refuse(ctx, c, begun, refused.Code)
 	case err != nil && sent && refused == nil:
 		return nil, err // DSM may have counted it: it stays pending
-	}
-	// Should this fail, it counts as pending for a few minutes.
-	_ = w.refusals.update(ctx, func(s *loginState, _ []byte) error { s.end(begun); return nil })
-	if err != nil {
+	case err != nil: // nothing was sent, or DSM is busy
+		_ = w.refusals.update(ctx, end)
 		return nil, err
 	}
 	var reply loginReply
 	if json.Unmarshal(data, &reply) != nil || reply.SID == "" {
-		return nil, fmt.Errorf("logging in to %s: the reply has no session", w.url)
+		return nil, fmt.Errorf("logging in to %s: the reply has no session", w.url) // pending, too
 	}
+	// Should this fail, it counts as pending.
+	_ = w.refusals.update(ctx, func(s *loginState, key []byte) error {
+		s.end(begun)
+		s.settle(c.hash(key, w.url))
+		return nil
+	})
 	if token := cmp.Or(reply.DID, reply.DeviceID); token != "" && c.otp != "" {
 		// Should it not be stored, this process has it all the same, and the
 		// next one asks for another code.
@@ -249,11 +267,12 @@ func (w *webAPI) refuse(ctx context.Context, c *loginCredentials, begun time.Tim
 	return e
 }
 
-// sendLogin sends a login, and tells whether DSM may have seen it.
+// sendLogin sends a login, again while DSM is busy, and tells whether DSM may have
+// seen the last one.
 func (w *webAPI) sendLogin(ctx context.Context, api *apiInfo, c *loginCredentials) (data json.RawMessage, sent bool, err error) {
 	err = whileBusy(ctx, func() error {
 		body, written, err := w.post(ctx, api, "login", c.params(), nil)
-		sent = sent || written
+		sent = written
 		if err == nil {
 			data, err = openEnvelope(authAPI, "login", body)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -276,5 +277,40 @@ func TestCloseWhileHanging(t *testing.T) {
 	w.close(ctx)
 	if w.loggingIn != nil {
 		t.Error("the login outlives close")
+	}
+}
+
+// Guards against a named pipe that everything waits for, close too.
+func TestPipes(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := exec.Command("mkfifo", "-m", "600", pipe).Run(); err != nil {
+		t.Skip(err)
+	}
+	fake := synologytest.NewDSM(t)
+	d := dsmAt(fake)
+	d.Password, d.PasswordFile = "", pipe
+	w := apiTo(t, d)
+	if err := ask(t.Context(), w); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("password_file: %v", err)
+	}
+	d.Fingerprint, d.CAFile = "", pipe
+	if _, err := newWebAPI(d); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("ca_file: %v", err)
+	}
+}
+
+// Guards against a close that waits for what can't be cancelled, such as a read from
+// a disk that hangs.
+func TestCloseKeepsItsTime(t *testing.T) {
+	w := apiTo(t, dsmAt(synologytest.NewDSM(t)))
+	hung := make(chan struct{})
+	defer close(hung)
+	w.mu.Lock()
+	w.start(time.Minute, func(context.Context) error { <-hung; return nil })
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := w.close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
 	}
 }

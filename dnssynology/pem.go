@@ -115,6 +115,7 @@ func newPair(prefix string, files map[string][]byte) (*pair, error) {
 	// moment in which only one of them is renewed: the key decides.
 	var leaf *x509.Certificate
 	var pool []*x509.Certificate
+	parsed := map[string][]*x509.Certificate{}
 	var errs []error
 	for _, name := range slices.Compact([]string{prefix + certFile, prefix + fullchainFile, prefix + chainFile, chainFile}) {
 		if files[name] == nil {
@@ -126,6 +127,7 @@ func newPair(prefix string, files map[string][]byte) (*pair, error) {
 			continue
 		}
 		pool = append(pool, certs...)
+		parsed[name] = certs
 		if name == chainFile || name == prefix+chainFile {
 			continue
 		}
@@ -144,6 +146,14 @@ func newPair(prefix string, files map[string][]byte) (*pair, error) {
 		return nil, fmt.Errorf("%s%s is for no DNS name", prefix, certFile)
 	case !forServers(leaf):
 		return nil, fmt.Errorf("%s%s is not for servers", prefix, certFile)
+	}
+	// A file that was cut between two certificates can't be told by itself.
+	if own, full := prefix+chainFile, prefix+fullchainFile; files[own] != nil && files[full] != nil {
+		one, _ := chainOf(leaf, parsed[own])
+		other, _ := chainOf(leaf, parsed[full])
+		if !slices.EqualFunc(one, other, (*x509.Certificate).Equal) {
+			return nil, errors.Join(append(errs, fmt.Errorf("%s and %s have different chains", own, full))...)
+		}
 	}
 	chain, whole := chainOf(leaf, pool)
 	switch {
@@ -334,6 +344,13 @@ func (p *pair) grade(now time.Time) int {
 		grade++
 	}
 	return grade
+}
+
+// shortens tells whether p would be served in the place of q, which is good, with
+// fewer certificates of the same issuer: one may be missing.
+func (p *pair) shortens(q *pair, now time.Time) bool {
+	return p.kind == q.kind && q.grade(now) == bestGrade && len(p.cert.Certificate) < len(q.cert.Certificate) &&
+		bytes.Equal(p.cert.Leaf.RawIssuer, q.cert.Leaf.RawIssuer) && slices.ContainsFunc(q.names, p.covers) && better(p, q, now)
 }
 
 // better tells whether p is to be served rather than q.

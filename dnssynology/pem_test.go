@@ -22,13 +22,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// pairAuthority is a root and an intermediate one that issues certificates.
+// pairAuthority is a root and two intermediate ones, of which the lower issues
+// certificates.
 type pairAuthority struct {
-	root, intermediate *x509.Certificate
-	key                crypto.Signer
-	pool               *x509.CertPool
-	mu                 sync.Mutex
-	serial             int64
+	root, upper, intermediate *x509.Certificate
+	key                       crypto.Signer
+	pool                      *x509.CertPool
+	mu                        sync.Mutex
+	serial                    int64
 }
 
 // issuedPair has a certificate's files as DSM writes them: without a final newline.
@@ -68,7 +69,9 @@ func newPairAuthority(t testing.TB) *pairAuthority {
 	}
 	rootKey := newECDSAKey(t)
 	a.root = signed(t, ca("root"), ca("root"), rootKey.Public(), rootKey)
-	a.intermediate = signed(t, ca("intermediate"), a.root, a.key.Public(), rootKey)
+	upperKey := newECDSAKey(t)
+	a.upper = signed(t, ca("upper"), a.root, upperKey.Public(), rootKey)
+	a.intermediate = signed(t, ca("intermediate"), a.upper, a.key.Public(), upperKey)
 	a.pool.AddCert(a.root)
 	return a
 }
@@ -102,7 +105,8 @@ func (a *pairAuthority) issue(t testing.TB, key crypto.Signer, ago, left time.Du
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &issuedPair{leaf: leaf, cert: certPEM(leaf), chain: certPEM(a.intermediate), key: pemBlock("PRIVATE KEY", der)}
+	chain := slices.Concat(certPEM(a.intermediate), []byte("\n"), certPEM(a.upper))
+	return &issuedPair{leaf: leaf, cert: certPEM(leaf), chain: chain, key: pemBlock("PRIVATE KEY", der)}
 }
 
 func pemBlock(kind string, der []byte) []byte {
@@ -164,7 +168,7 @@ func TestPairsIn(t *testing.T) {
 		name  string
 		files map[string][]byte
 		want  []*issuedPair
-		chain int // certificates that are sent with each; default 2
+		chain int // certificates that are sent with each; default 3
 		weak  bool
 		err   string
 	}{
@@ -180,13 +184,18 @@ func TestPairsIn(t *testing.T) {
 		{name: "PKCS 1 key", files: with(r.files(""), keyFile, pemBlock("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaTestKey().(*rsa.PrivateKey)))), want: []*issuedPair{r}},
 		{name: "Ed25519", files: ed.files(""), want: []*issuedPair{ed}},
 		{name: "cert.pem renewed, fullchain.pem not, same key", files: with(older.files(""), certFile, p.cert), want: []*issuedPair{p}},
-		{name: "fullchain.pem and key renewed, cert.pem not", files: with(alien.files(""), keyFile, p.key, fullchainFile, p.fullchain()), want: []*issuedPair{p}},
+		{name: "fullchain.pem and key renewed, cert.pem not", files: with(p.files(""), certFile, alien.cert), want: []*issuedPair{p}},
 		{name: "no chain", files: with(p.files(""), chainFile, nil, fullchainFile, nil), want: []*issuedPair{p}, chain: 1, weak: true},
 
 		{name: "no key", files: with(p.files(""), keyFile, nil), err: "privkey.pem: the file is missing"},
 		{name: "key alone", files: map[string][]byte{keyFile: p.key}, err: "cert.pem is missing"},
 		{name: "other key", files: with(p.files(""), keyFile, r.key), err: "privkey.pem does not fit cert.pem"},
 		{name: "other chain", files: with(p.files(""), chainFile, alien.chain, fullchainFile, nil), err: "chain.pem does not fit cert.pem"},
+		{name: "other chain than in fullchain.pem", files: with(p.files(""), chainFile, alien.chain), err: "different chains"},
+		{name: "chain.pem cut between two", files: with(p.files(""), chainFile, certPEM(a.intermediate)), err: "chain.pem and fullchain.pem have different chains"},
+		{name: "chain.pem cut between two, fullchain.pem of others", files: with(alien.files(""), certFile, p.cert, keyFile, p.key, chainFile, certPEM(a.intermediate)), err: "different chains"},
+		{name: "fullchain.pem cut between two", files: with(p.files("ECC-"), "ECC-"+fullchainFile, slices.Concat(p.cert, []byte("\n"), certPEM(a.intermediate))), err: "ECC-chain.pem and ECC-fullchain.pem have different chains"},
+		{name: "common chain of others", files: with(p.files("ECC-"), chainFile, alien.chain), want: []*issuedPair{p}},
 		{name: "torn key", files: with(p.files(""), keyFile, p.key[:100]), err: "no private key"},
 		{name: "torn certificate", files: with(p.files(""), certFile, p.cert[:200], fullchainFile, nil), err: "cert.pem: it ends in the middle"},
 		{name: "torn chain", files: with(p.files(""), chainFile, p.chain[:200], fullchainFile, p.fullchain()[:len(p.cert)+20]), err: "chain.pem: it ends in the middle"},
@@ -209,7 +218,7 @@ func TestPairsIn(t *testing.T) {
 				if !got.cert.Leaf.Equal(test.want[i].leaf) || got.whole == test.weak {
 					t.Errorf("pair %d is serial %s, whole %v", i, got.cert.Leaf.SerialNumber, got.whole)
 				}
-				if n := len(got.cert.Certificate); n != max(test.chain, 1) && (test.chain != 0 || n != 2) {
+				if n := len(got.cert.Certificate); n != max(test.chain, 1) && (test.chain != 0 || n != 3) {
 					t.Errorf("%d certificates are sent", n)
 				}
 			}
@@ -217,19 +226,35 @@ func TestPairsIn(t *testing.T) {
 	}
 }
 
-// What is cut off anywhere is no pair, or the whole one.
+// What is cut off anywhere is no pair, or the whole one. Guards against a chain
+// that is cut between two certificates: it counted as whole, though fullchain.pem
+// was not rewritten yet. Without one, TestShorterChainWaits has what helps.
 func TestTornAnywhere(t *testing.T) {
 	p := newPairAuthority(t).issue(t, newECDSAKey(t), day, 90*day, "example.synology.me")
+	other := newPairAuthority(t).issue(t, newECDSAKey(t), 60*day, 30*day, "example.synology.me")
 	want := p.one(t)
-	for _, name := range []string{certFile, chainFile, keyFile} {
-		files := p.files("")
-		delete(files, fullchainFile)
-		whole := files[name]
-		for n := range whole {
-			files[name] = whole[:n]
-			pairs, err := pairsIn("test", files)
-			if err == nil && (len(pairs) != 1 || !pairs[0].same(want)) {
-				t.Fatalf("%s with %d bytes: %d pairs", name, n, len(pairs))
+	for _, torn := range []string{certFile, chainFile, fullchainFile, keyFile} {
+		for full, data := range map[string][]byte{"good": p.fullchain(), "old": other.fullchain(), "missing": nil} {
+			files := p.files("")
+			if files[fullchainFile] = data; data == nil {
+				delete(files, fullchainFile)
+			}
+			alone := torn == chainFile && data == nil
+			shorter := 0
+			whole := files[torn]
+			for n := range whole {
+				files[torn] = whole[:n]
+				pairs, err := pairsIn("test", files)
+				switch {
+				case err != nil || len(pairs) == 1 && pairs[0].same(want):
+				case alone && len(pairs) == 1 && len(pairs[0].cert.Certificate) == 2:
+					shorter++
+				default:
+					t.Fatalf("%s with %d bytes, fullchain.pem is %s: %d pairs", torn, n, full, len(pairs))
+				}
+			}
+			if (shorter > 0) != alone {
+				t.Errorf("%s, fullchain.pem is %s: %d shorter chains", torn, full, shorter)
 			}
 		}
 	}

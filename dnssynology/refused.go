@@ -2,11 +2,6 @@ package dnssynology
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,19 +12,24 @@ import (
 
 // DSM blocks an address after ten failed logins in five minutes, by default. With
 // these, nine are the most that any number of instances, restarts and requests
-// to try again can come to.
+// to try again can come to, as long as they share this process or a [Memory] that
+// can be locked. Hosts that share neither know nothing of one another.
 const (
 	refusedLimit  = 3 // different ones refused within refusedWindow: none for lockedFor
 	refusedWindow = 24 * time.Hour
 	lockedFor     = time.Hour
 
 	// Logins whose answer never came may be failed ones; a process that died
-	// meanwhile left one behind. And RetryLogin has its limit too.
+	// meanwhile left one behind. So many of them, with any credentials, are all
+	// within pendingWindow; with the same ones so many are all there are, and one
+	// where a code was sent, which serves once. And RetryLogin has its limit too.
 	pendingLimit  = 4
+	lostLimit     = 3
 	forcedLimit   = 2
 	pendingWindow = 5 * time.Minute
 
-	// So many refused logins are remembered of one URL.
+	// So many refused logins, and so many without an answer, are remembered of
+	// one URL.
 	refusedKept = 64
 
 	// Where they are in the Memory, with the hash of the URL at the end.
@@ -37,7 +37,8 @@ const (
 	keyOfLogins   = "dnssynology/logins/"
 	keyOfDevices  = "dnssynology/devices/"
 	lengthOfKey   = 32
-	nameOfKeyLock = "key of hashes"
+	nameOfKeyLock = "dnssynology_key"     // of locks
+	nameOfLock    = "dnssynology_logins_" // of locks, with the hash of the URL at the end
 )
 
 // loginState is what is remembered of the logins to one URL.
@@ -45,7 +46,7 @@ type loginState struct {
 	Refused map[string]refusedLogin `json:"refused,omitempty"` // by hash of the credentials
 	Until   time.Time               `json:"until,omitzero"`    // no login before
 	Reason  string                  `json:"reason,omitempty"`  // of Until
-	Pending []time.Time             `json:"pending,omitempty"` // begun, answer unknown
+	Pending []pendingLogin          `json:"begun,omitempty"`   // answer unknown
 	Forced  []time.Time             `json:"forced,omitempty"`  // calls of RetryLogin
 }
 
@@ -54,18 +55,40 @@ type refusedLogin struct {
 	At   time.Time `json:"at"`
 }
 
+// pendingLogin is a login that was begun, and whose answer isn't known: it is under
+// way, was lost, or the process died.
+type pendingLogin struct {
+	At   time.Time `json:"at"`
+	Hash string    `json:"hash,omitempty"` // of the credentials; empty once they may be tried anew
+	OTP  bool      `json:"otp,omitempty"`  // a code was sent
+}
+
+func (p pendingLogin) within(d time.Duration, now time.Time) bool {
+	return now.Sub(p.At) < d && p.At.Sub(now) < d
+}
+
 // check returns why a login must not be tried, or nil. hash is that of its
 // credentials.
 func (s *loginState) check(hash string, now time.Time) *LoginError {
 	e := new(LoginError)
 	if r, ok := s.Refused[hash]; ok {
 		e.Refused, e.Code = r.At, r.Code
+	} else {
+		e.Refused, e.lost = s.lost(hash)
 	}
-	// A time that lies further ahead comes from a clock that was wrong.
-	if wait := s.Until.Sub(now); wait > 0 && wait <= lockedFor {
+	if s.locked(now) {
 		e.Until, e.reason = s.Until, s.Reason
+		if latest := now.Add(lockedFor); latest.Before(e.Until) {
+			e.Until = latest
+		}
 	}
-	if recent := since(s.Pending, now, pendingWindow); len(recent) >= pendingLimit {
+	var recent []time.Time
+	for _, p := range s.Pending {
+		if p.within(pendingWindow, now) {
+			recent = append(recent, p.At)
+		}
+	}
+	if len(recent) >= pendingLimit {
 		if until := recent[0].Add(pendingWindow); until.After(e.Until) {
 			e.Until, e.reason = until, fmt.Sprintf("%d logins have had no answer", len(recent))
 		}
@@ -76,14 +99,54 @@ func (s *loginState) check(hash string, now time.Time) *LoginError {
 	return e
 }
 
+// locked tells whether no login is tried before Until. A clock may be set back by as
+// much as lockedFor; a time that lies further ahead comes from one that was wrong.
+func (s *loginState) locked(now time.Time) bool {
+	wait := s.Until.Sub(now)
+	return wait > 0 && wait <= 2*lockedFor
+}
+
+// lost returns how many logins with these credentials had no answer, and when the
+// last was, if they are so many that there must not be another one.
+func (s *loginState) lost(hash string) (last time.Time, n int) {
+	limit := lostLimit
+	for _, p := range s.Pending {
+		if p.Hash != hash {
+			continue
+		}
+		last, n = p.At, n+1
+		if p.OTP {
+			limit = 1
+		}
+	}
+	if n < limit {
+		return time.Time{}, 0
+	}
+	return last, n
+}
+
 // begin notes a login before it is tried, so that it is known whatever happens.
-func (s *loginState) begin(now time.Time) {
-	s.Pending = append(since(s.Pending, now, pendingWindow), now)
+func (s *loginState) begin(p pendingLogin) {
+	s.Pending = append(slices.DeleteFunc(s.Pending, func(old pendingLogin) bool {
+		return old.Hash == "" && !old.within(pendingWindow, p.At)
+	}), p)
+	s.Pending = s.Pending[max(len(s.Pending)-refusedKept, 0):]
 }
 
 // end removes what begin noted.
 func (s *loginState) end(begun time.Time) {
-	s.Pending = slices.DeleteFunc(s.Pending, begun.Equal)
+	s.Pending = slices.DeleteFunc(s.Pending, func(p pendingLogin) bool { return begun.Equal(p.At) })
+}
+
+// settle lets the credentials be tried anew. Earlier logins without an answer still
+// count among those of all credentials.
+func (s *loginState) settle(hash string) {
+	delete(s.Refused, hash)
+	for i := range s.Pending {
+		if s.Pending[i].Hash == hash {
+			s.Pending[i].Hash = ""
+		}
+	}
 }
 
 // refuse notes that DSM refused a login.
@@ -115,15 +178,21 @@ func (s *loginState) refuse(hash string, code int, now time.Time) {
 	}
 }
 
-// forget lets one login with these credentials be tried.
+// forget lets one login with these credentials be tried. Where nothing stands
+// against them it does nothing, and doesn't count.
 func (s *loginState) forget(hash string, now time.Time) error {
+	if _, refused := s.Refused[hash]; !refused && !s.locked(now) {
+		if _, lost := s.lost(hash); lost == 0 {
+			return nil
+		}
+	}
 	s.Forced = since(s.Forced, now, pendingWindow)
 	if len(s.Forced) >= forcedLimit {
 		return fmt.Errorf("a login was asked for %d times within %s; more could make DSM block this host: wait until %s",
 			len(s.Forced), pendingWindow, s.Forced[0].Add(pendingWindow).Format(time.RFC3339))
 	}
 	s.Forced = append(s.Forced, now)
-	delete(s.Refused, hash)
+	s.settle(hash)
 	s.Until, s.Reason = time.Time{}, ""
 	return nil
 }
@@ -139,11 +208,12 @@ func since(times []time.Time, now time.Time, d time.Duration) []time.Time {
 type refusals struct {
 	url      string
 	memories []Memory
+	process  *locks
 	now      func() time.Time
 }
 
 func newRefusals(url string, m Memory) *refusals {
-	r := &refusals{url: url, memories: []Memory{processMemory}, now: time.Now}
+	r := &refusals{url: url, memories: []Memory{processMemory}, process: &processLocks, now: time.Now}
 	if m != nil {
 		r.memories = append(r.memories, m)
 	}
@@ -184,7 +254,7 @@ func (r *refusals) update(ctx context.Context, change func(s *loginState, key []
 
 // forget lets one login with d's credentials be tried.
 func (r *refusals) forget(ctx context.Context, d *DSM) error {
-	unlock, err := processLocks.lock(ctx, "login "+r.url)
+	unlock, err := r.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -207,6 +277,34 @@ func (r *refusals) forget(ctx context.Context, d *DSM) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// lock makes what is read and changed before unlock is called one step: in this
+// process, and where a memory can be locked in all that share it.
+func (r *refusals) lock(ctx context.Context) (unlock func(), err error) {
+	var held []func()
+	unlock = func() {
+		for _, f := range slices.Backward(held) {
+			f()
+		}
+	}
+	f, err := r.process.lock(ctx, "login "+r.url)
+	if err != nil {
+		return nil, err
+	}
+	held = append(held, f)
+	for _, m := range r.memories {
+		key, err := hashKey(ctx, m)
+		if err == nil {
+			f, err = lockMemory(ctx, m, nameOfLock+keyedHash(key, r.url))
+		}
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		held = append(held, f)
+	}
+	return unlock, nil
 }
 
 var errGarbled = errors.New("what is stored can't be read; RetryLogin begins anew")
@@ -239,41 +337,4 @@ func (r *refusals) store(ctx context.Context, m Memory, key []byte, s *loginStat
 		return fmt.Errorf("storing what is remembered of logins: %w", err)
 	}
 	return nil
-}
-
-// hashKey returns the memory's key, which the first call makes.
-func hashKey(ctx context.Context, m Memory) ([]byte, error) {
-	unlock, err := processLocks.lock(ctx, nameOfKeyLock)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	key, err := m.Load(ctx, keyOfHashes)
-	if errors.Is(err, fs.ErrNotExist) {
-		fresh := make([]byte, lengthOfKey)
-		rand.Read(fresh) // never fails
-		if err := m.Store(ctx, keyOfHashes, fresh); err != nil {
-			return nil, fmt.Errorf("storing the key of what is remembered: %w", err)
-		}
-		// Another process may have been quicker.
-		key, err = m.Load(ctx, keyOfHashes)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the key of what is remembered: %w", err)
-	}
-	if len(key) != lengthOfKey {
-		return nil, fmt.Errorf("the key of what is remembered, %s, has %d bytes and not %d: remove it", keyOfHashes, len(key), lengthOfKey)
-	}
-	return key, nil
-}
-
-// keyedHash returns the HMAC-SHA256 of parts in hexadecimal digits.
-func keyedHash(key []byte, parts ...string) string {
-	h := hmac.New(sha256.New, key)
-	for _, part := range parts {
-		// With its length, so that parts can't run into one another.
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		h.Write([]byte(part))
-	}
-	return hex.EncodeToString(h.Sum(nil))
 }

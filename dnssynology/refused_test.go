@@ -120,24 +120,202 @@ func TestNeverBlocked(t *testing.T) {
 		d.Password = fmt.Sprint("wrong ", i)
 		w := apiTo(t, d)
 		if i < 8 { // DSM refuses, but its answer is lost
-			fake.BreakCall("SYNO.API.Auth login", "<html>", http.StatusOK, 1)
+			fake.LoseReply(loginCall, "<html>", http.StatusOK, 1)
 		}
 		ask(t.Context(), w)
-		fake.BreakCall("SYNO.API.Auth login", "", http.StatusOK, 0)
+		fake.LoseReply(loginCall, "", http.StatusOK, 0)
 		d.RetryLogin(t.Context())
 		ask(t.Context(), w)
 	}
-	if fake.Blocked() || fake.FailedLogins() > 9 {
-		t.Errorf("%d failed logins", fake.FailedLogins())
+	// All of them failed, those whose answer was lost too.
+	if fake.Blocked() || fake.FailedLogins() > 9 || fake.FailedLogins() != logins(fake) {
+		t.Errorf("%d failed logins of %d", fake.FailedLogins(), logins(fake))
 	}
-	logins := 0
+}
+
+const loginCall = authAPI + " login"
+
+// logins counts those that were sent.
+func logins(fake *synologytest.DSM) (n int) {
 	for _, r := range fake.Requests() {
 		if r.Method == "login" {
-			logins++
+			n++
 		}
 	}
-	if logins > 9 {
-		t.Errorf("%d logins that may have failed", logins)
+	return n
+}
+
+// Guards against logins without limit where DSM's answer is neither a session nor one
+// of the published refusals: each definite one is remembered, at once.
+func TestOtherRefusals(t *testing.T) {
+	for _, code := range []int{0, 100, 101, 103, 105, 119} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			fake := synologytest.NewDSM(t)
+			fake.FailLogin(code, 99)
+			for range 9 {
+				var refused *LoginError
+				if err := ask(t.Context(), apiTo(t, dsmAt(fake))); !errors.As(err, &refused) || refused.Code != max(code, 100) {
+					t.Errorf("%v", err)
+				}
+			}
+			if n := logins(fake); n != 1 {
+				t.Errorf("%d logins", n)
+			}
+		})
+	}
+}
+
+// Guards against the other side of it: a busy DSM has judged nothing.
+func TestBusyLoginIsNoRefusal(t *testing.T) {
+	fake := synologytest.NewDSM(t)
+	fake.FailLogin(117, 2)
+	if err := ask(t.Context(), apiTo(t, dsmAt(fake))); err != nil {
+		t.Error(err)
+	}
+}
+
+// Guards against a login that is repeated for ever, 4 in 5 minutes, because its answer
+// never comes; and against a code of the second factor that is sent twice.
+func TestLostAnswers(t *testing.T) {
+	for name, lose := range map[string]func(*synologytest.DSM){
+		"a gateway":  func(f *synologytest.DSM) { f.LoseReply(loginCall, "<html>", http.StatusBadGateway, 99) },
+		"a web page": func(f *synologytest.DSM) { f.LoseReply(loginCall, "<html>", http.StatusOK, 99) },
+		"cut":        func(f *synologytest.DSM) { f.LoseReply(loginCall, "", 0, 99) },
+		"no session": func(f *synologytest.DSM) { f.WithoutSession(99) },
+	} {
+		for _, otp := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s,otp=%t", name, otp), func(t *testing.T) {
+				fake := synologytest.NewDSM(t)
+				want := lostLimit
+				d := dsmAt(fake)
+				if otp {
+					want, d.OTPCode = 1, fake.OTPSecretCode
+				}
+				lose(fake)
+				now := time.Now()
+				var err error
+				for range 9 {
+					now = now.Add(pendingWindow) // so that only what is known of these credentials counts
+					w := apiTo(t, d)
+					w.refusals.now = func() time.Time { return now }
+					err = ask(t.Context(), w)
+					noSecrets(t, fake, err)
+					forgetProcess(t)
+				}
+				var refused *LoginError
+				if !errors.As(err, &refused) || refused.Code != 0 || refused.Refused.IsZero() || errors.As(err, new(*APIError)) || !strings.Contains(err.Error(), "no answer came") {
+					t.Errorf("%v", err)
+				}
+				if n := logins(fake); n != want {
+					t.Errorf("%d logins, want %d", n, want)
+				}
+				fake.LoseReply(loginCall, "", http.StatusOK, 0)
+				fake.WithoutSession(0)
+				if err := d.RetryLogin(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if err := ask(t.Context(), apiTo(t, d)); err != nil {
+					t.Errorf("the operator asked: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// Guards against answers that were lost long ago counting after a login that succeeded.
+func TestSuccessSettlesLostAnswers(t *testing.T) {
+	fake := synologytest.NewDSM(t)
+	w := apiTo(t, dsmAt(fake))
+	now := time.Now()
+	w.refusals.now = func() time.Time { return now }
+	for range 4 {
+		fake.ExpireSessions()
+		fake.LoseReply(loginCall, "<html>", http.StatusOK, lostLimit-1)
+		for range lostLimit - 1 {
+			now = now.Add(pendingWindow)
+			ask(t.Context(), w)
+		}
+		if err := ask(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// lockedMemory is one that several processes share.
+type lockedMemory struct {
+	volatile
+	locks locks
+	held  sync.Map
+}
+
+func (m *lockedMemory) Lock(ctx context.Context, name string) error {
+	unlock, err := m.locks.lock(ctx, name)
+	if err == nil {
+		m.held.Store(name, unlock)
+	}
+	return err
+}
+
+func (m *lockedMemory) Unlock(_ context.Context, name string) error {
+	unlock, _ := m.held.LoadAndDelete(name)
+	unlock.(func())()
+	return nil
+}
+
+// Guards against processes that share a Memory and each have a login refused, since
+// none sees what the others begin: with the lock they come to three.
+func TestProcessesShareMemory(t *testing.T) {
+	fake := synologytest.NewDSM(t)
+	memory := new(lockedMemory)
+	var wg sync.WaitGroup
+	for i := range 10 {
+		d := dsmAt(fake)
+		d.Password, d.Memory = fmt.Sprint("wrong ", i), memory
+		w := apiTo(t, d)
+		w.refusals.memories = []Memory{new(volatile), memory}
+		w.refusals.process = new(locks)
+		wg.Go(func() { ask(t.Context(), w) })
+	}
+	wg.Wait()
+	if n := logins(fake); n != refusedLimit {
+		t.Errorf("%d logins", n)
+	}
+	memory.held.Range(func(name, _ any) bool { t.Errorf("%s is still locked", name); return true })
+}
+
+// Guards against requests to a DSM that has blocked this host: not even the list of
+// APIs is asked for by a new process.
+func TestNoRequestAfterRefusal(t *testing.T) {
+	for _, code := range []int{400, 407} {
+		fake := synologytest.NewDSM(t)
+		d := dsmAt(fake)
+		fake.FailLogin(code, 1)
+		ask(t.Context(), apiTo(t, d))
+		forgetProcess(t)
+		requests := len(fake.Requests())
+		var refused *LoginError
+		if err := ask(t.Context(), apiTo(t, d)); !errors.As(err, &refused) {
+			t.Errorf("%d: %v", code, err)
+		}
+		if n := len(fake.Requests()) - requests; n != 0 {
+			t.Errorf("%d: %d requests after a restart", code, n)
+		}
+	}
+}
+
+// Guards against an operator's request that is used up by the blocks of one
+// configuration, which all have the same NAS and account.
+func TestRetryLoginForEachBlock(t *testing.T) {
+	fake := synologytest.NewDSM(t)
+	d := dsmAt(fake)
+	for round := range forcedLimit + 1 {
+		fake.FailLogin(400, 1)
+		ask(t.Context(), apiTo(t, d))
+		for range 3 {
+			if err := d.RetryLogin(t.Context()); (err != nil) != (round == forcedLimit) {
+				t.Errorf("round %d: %v", round, err)
+			}
+		}
 	}
 }
 
@@ -190,8 +368,11 @@ func TestBrokenMemory(t *testing.T) {
 		t.Errorf("unreadable: %v", err)
 	}
 	memory.load, memory.store = nil, fs.ErrPermission
-	if err := ask(t.Context(), w); !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("not writable: %v", err)
+	// Each time: what couldn't be stored must not count as a login without an answer.
+	for range pendingLimit + 2 {
+		if err := ask(t.Context(), w); !errors.Is(err, fs.ErrPermission) || errors.As(err, new(*LoginError)) {
+			t.Errorf("not writable: %v", err)
+		}
 	}
 	if fake.Logins() != 0 {
 		t.Error("a login was made")
@@ -254,6 +435,14 @@ func TestLoginState(t *testing.T) {
 	s = &loginState{Until: now.AddDate(100, 0, 0)}
 	if e := s.check("x", now); e != nil {
 		t.Error(e)
+	}
+	// One that is set back a little doesn't end the hour, nor make it longer.
+	s = new(loginState)
+	s.refuse("x", 407, now)
+	for _, back := range []time.Duration{time.Second, lockedFor} {
+		if e := s.check("y", now.Add(-back)); e == nil || !e.Until.Equal(now.Add(lockedFor-back)) {
+			t.Errorf("set back by %s: %v", back, e)
+		}
 	}
 	if keyedHash(nil, "ab", "c") == keyedHash(nil, "a", "bc") {
 		t.Error("parts of a hash run into one another")

@@ -8,10 +8,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -21,7 +23,7 @@ func (d *DSM) tlsConfig() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	switch {
 	case d.CAFile != "":
-		pem, err := os.ReadFile(d.CAFile)
+		pem, err := readCAFile(d.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("dsm: reading ca_file: %w", err)
 		}
@@ -42,6 +44,24 @@ func (d *DSM) tlsConfig() (*tls.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// maxCAFile is more than all authorities of a system take.
+const maxCAFile = 1 << 20
+
+// readCAFile reads a regular file. Opening a named pipe doesn't wait for its other end.
+func readCAFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	return io.ReadAll(io.LimitReader(f, maxCAFile))
 }
 
 // parseFingerprint reads 64 hexadecimal digits, in either case, in which colons

@@ -2,6 +2,7 @@ package dnssynology
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"os"
@@ -71,6 +72,33 @@ func (c *Certificates) boundary(now time.Time) time.Time {
 	return next
 }
 
+// settle leaves out what has a shorter chain than the pair that it would replace,
+// until a later look finds the same: a file that was cut between two certificates
+// looks whole, and is not for long.
+func (c *Certificates) settle(r reading, now time.Time) reading {
+	short := map[[sha256.Size]byte]time.Time{}
+	var served, pairs []*pair
+	if t := c.table.Load(); t != nil {
+		served = t.pairs
+	}
+	for _, p := range r.pairs {
+		suspect := !slices.ContainsFunc(c.found, p.same) && !slices.ContainsFunc(c.kept, p.same) &&
+			slices.ContainsFunc(served, func(q *pair) bool { return p.shortens(q, now) })
+		since, again := c.short[p.sum]
+		if !suspect || again && now.Sub(since) >= quiet {
+			pairs = append(pairs, p)
+			continue
+		}
+		if !again {
+			since = now
+		}
+		short[p.sum] = since
+		r.problems = append(slices.Clip(r.problems), problem{where: p.from, names: p.names, err: errors.New("its chain is shorter than before: it is looked at once more")})
+	}
+	r.pairs, c.short = pairs, short
+	return r
+}
+
 // dirWatcher tells that something may have changed in the archive. It is a hint:
 // what has changed is not told, and a change may be missed.
 type dirWatcher struct {
@@ -133,26 +161,36 @@ func (w *dirWatcher) run(events <-chan fsnotify.Event, errs <-chan error) {
 	}
 }
 
-// watch makes the paths what is watched, and the folder around the archive. A
-// path that is another folder than before is watched anew.
+// watch makes the paths what is watched, and the folder around the archive.
 func (w *dirWatcher) watch(paths []string) {
+	for path := range w.watched {
+		if path != filepath.Dir(w.archive) && !slices.Contains(paths, path) {
+			w.drop(path)
+		}
+	}
+	w.add(paths)
+}
+
+func (w *dirWatcher) drop(path string) {
+	_ = w.fs.Remove(path) // it may be gone by itself
+	delete(w.watched, path)
+}
+
+// add watches the paths as well, and the folder around the archive. A path that is
+// another folder than before is watched anew.
+func (w *dirWatcher) add(paths []string) {
 	if w.fs == nil {
 		return
 	}
-	paths = append([]string{filepath.Dir(w.archive)}, paths...)
 	active := w.fs.WatchList()
-	for path, before := range w.watched {
-		now, err := os.Stat(path)
-		if !slices.Contains(active, path) || err != nil || !os.SameFile(before, now) || !slices.Contains(paths, path) {
-			_ = w.fs.Remove(path) // it may be gone by itself
-			delete(w.watched, path)
-		}
-	}
-	for _, path := range paths {
-		if _, ok := w.watched[path]; ok {
-			continue
-		}
+	for _, path := range append([]string{filepath.Dir(w.archive)}, paths...) {
 		info, err := os.Stat(path)
+		if before, ok := w.watched[path]; ok {
+			if err == nil && os.SameFile(before, info) && slices.Contains(active, path) {
+				continue
+			}
+			w.drop(path)
+		}
 		if err == nil {
 			err = w.fs.Add(path)
 		}

@@ -2,6 +2,7 @@ package dnssynology
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // A hint comes after 200 ms without an event, and in the midst of endless ones.
@@ -63,17 +66,52 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// Without a watch there is the interval, which is told once.
+// Without a watch there is the interval, which is told once. Guards against a
+// warning a look, or a folder: each of them tries to watch, and can't.
 func TestNoWatch(t *testing.T) {
-	p := newPairAuthority(t).issue(t, newECDSAKey(t), day, 90*day, "example.synology.me")
+	a := newPairAuthority(t)
+	p, renewed := a.issue(t, newECDSAKey(t), 9*day, 80*day, "example.synology.me"), a.issue(t, newECDSAKey(t), day, 90*day, "example.synology.me")
 	dir := t.TempDir()
 	writeFolder(t, filepath.Join(dir, "AbC123"), p.files(""))
-	a := &archive{dir: dir, watcher: &dirWatcher{archive: dir, changed: make(chan struct{}, 1), logger: zap.NewNop()}}
-	a.watcher.fail(dir, errors.New("too many open files"))
-	c, logs := startScripted(t, a)
+	core, logs := observer.New(zapcore.InfoLevel)
+	c := &Certificates{Domains: []string{"example.synology.me"}, PollInterval: 20 * time.Millisecond, Logger: zap.New(core)}
+	src := newArchive(dir, c.Logger)
+	if err := src.watcher.fs.Close(); err != nil { // every Add fails from now on
+		t.Fatal(err)
+	}
+	c.start(t.Context(), src)
 	serves(t, c, "example.synology.me", p.one(t))
-	if !a.watcher.failed || warnings(logs) != 0 {
-		t.Error("told again")
+	writeFolder(t, filepath.Join(dir, "XyZ789"), renewed.files(""))
+	awaits(t, c, renewed)
+	if err := c.Stop(); err != nil {
+		t.Error(err)
+	}
+	if n := logs.FilterMessageSnippet("cannot watch a folder").Len(); n != 1 || !src.watcher.failed {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// Guards against a look that gives up its watches and takes them anew: what changes
+// in between is missed, and each costs the system something.
+func TestWatchesStay(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "_archive")
+	for _, folder := range []string{"AbC123", "XyZ789"} {
+		writeFolder(t, filepath.Join(dir, folder), nil)
+	}
+	a := newArchive(dir, zap.NewNop())
+	defer a.close(t.Context())
+	a.look(t.Context(), nil)
+	before := maps.Clone(a.watcher.watched)
+	if len(before) != 4 { // with the archive, and what is around it
+		t.Fatalf("%d folders are watched", len(before))
+	}
+	if err := os.Remove(filepath.Join(dir, "XyZ789")); err != nil {
+		t.Fatal(err)
+	}
+	a.look(t.Context(), nil)
+	delete(before, filepath.Join(dir, "XyZ789"))
+	if !maps.Equal(before, a.watcher.watched) { // each has the same FileInfo, which a new watch has not
+		t.Errorf("%d folders are watched, some of them anew", len(a.watcher.watched))
 	}
 }
 

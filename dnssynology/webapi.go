@@ -106,11 +106,12 @@ func (w *webAPI) download(ctx context.Context, api, method string, params map[st
 
 // do calls a method and opens the reply.
 func (w *webAPI) do(ctx context.Context, api, method string, params map[string]any, open opener) ([]byte, error) {
-	info, err := w.lookUp(ctx, api)
+	// First of all: where a login was refused, DSM is asked nothing at all.
+	s, err := w.sessionAfter(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	s, err := w.sessionAfter(ctx, nil)
+	info, err := w.lookUp(ctx, api)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +131,12 @@ func (w *webAPI) do(ctx context.Context, api, method string, params map[string]a
 	var refused *APIError
 	if errors.As(err, &refused) && refused.expired() {
 		if s, err = w.sessionAfter(ctx, s); err != nil {
+			return nil, err
+		}
+		err = whileBusy(ctx, try)
+	}
+	if w.outdated(info, err) {
+		if info, err = w.lookUp(ctx, api); err != nil {
 			return nil, err
 		}
 		err = whileBusy(ctx, try)
@@ -155,6 +162,9 @@ func whileBusy(ctx context.Context, f func() error) error {
 		}
 	}
 }
+
+// closeGrace is how long close waits, beyond its context, for what was cancelled.
+const closeGrace = time.Second
 
 // close logs out, and ends what is under way. Further calls of it do nothing.
 func (w *webAPI) close(ctx context.Context) error {
@@ -183,7 +193,17 @@ func (w *webAPI) close(ctx context.Context) error {
 		}
 	}
 	w.cancel()
-	w.wg.Wait()
+	ended := make(chan struct{})
+	go func() { w.wg.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		select {
+		case <-ended:
+		case <-time.After(closeGrace): // a disk that hangs, say, can't be cancelled
+			err = errors.Join(err, context.Cause(ctx))
+		}
+	}
 	w.client.CloseIdleConnections()
 	return err
 }

@@ -95,9 +95,9 @@ func (e *APIError) expired() bool {
 	return e.Code == 119 || e.Code == 106 || e.Code == 107 || e.Code == 150
 }
 
-// refusedLogin tells whether the login must not be repeated. Codes that are not
-// known count as such.
-func (e *APIError) refusedLogin() bool { return e.API == authAPI && e.Code >= 400 }
+// refusedLogin tells whether the login must not be repeated: whatever DSM answers,
+// unless it was too busy to judge.
+func (e *APIError) refusedLogin() bool { return e.API == authAPI && !e.busy() }
 
 // LoginError says why a login to DSM failed that won't be tried again for now, or
 // wasn't tried at all. It wraps the [APIError] of the refusal, if there is one.
@@ -105,8 +105,9 @@ type LoginError struct {
 	URL     string
 	Account string
 
-	// Refused is when these credentials were refused, with Code. Zero where they
-	// weren't, and only Until stands against them.
+	// Refused is when these credentials were refused, with Code: 0 where no answer
+	// came to the last of several logins, or to one with a code of the second
+	// factor. Zero where they weren't, and only Until stands against them.
 	Refused time.Time
 	Code    int
 
@@ -115,12 +116,17 @@ type LoginError struct {
 	Until time.Time
 
 	reason string // why nothing is tried before Until
+	lost   int    // logins with these credentials that had no answer
 }
 
 // Error says what was refused, when, and what to do.
 func (e *LoginError) Error() string {
 	s := fmt.Sprintf("logging in to %s as %q: ", e.URL, e.Account)
-	if !e.Refused.IsZero() {
+	switch {
+	case e.lost > 0:
+		s += fmt.Sprintf("no answer came to %d with these credentials, the last at %s, and DSM may have counted them as failed, or a code as used; they are not tried again until they change, or until RetryLogin is called",
+			e.lost, e.Refused.Format(time.RFC3339))
+	case !e.Refused.IsZero():
 		s += fmt.Sprintf("DSM refused these credentials at %s with code %d: %s; they are not tried again until they change, or until RetryLogin is called",
 			e.Refused.Format(time.RFC3339), e.Code, (&APIError{API: authAPI, Code: e.Code}).reason())
 	}
@@ -135,7 +141,7 @@ func (e *LoginError) Error() string {
 
 // Unwrap returns DSM's refusal.
 func (e *LoginError) Unwrap() error {
-	if e.Refused.IsZero() {
+	if e.Refused.IsZero() || e.lost > 0 {
 		return nil
 	}
 	return &APIError{API: authAPI, Method: "login", Code: e.Code}

@@ -17,7 +17,8 @@ const (
 	infoAPI = "SYNO.API.Info"
 
 	// infoAge is how old the list of APIs must be before it is fetched again
-	// because an API isn't in it: a package may have been installed meanwhile.
+	// because an API isn't in it or not as it says: a package may have been
+	// installed, or DSM updated, meanwhile.
 	infoAge = time.Minute
 )
 
@@ -87,17 +88,18 @@ func (w *webAPI) lookUp(ctx context.Context, name string) (*apiInfo, error) {
 	for {
 		w.mu.Lock()
 		api, known := w.apis[name]
+		fresh := w.apis != nil && time.Since(w.apisTime) < infoAge
 		switch {
-		case w.closed && !known:
+		case known && api.problem == nil:
+			w.mu.Unlock()
+			return api, nil
+		case known && (fresh || w.closed):
+			w.mu.Unlock()
+			return nil, api.problem
+		case w.closed:
 			w.mu.Unlock()
 			return nil, errClosed
-		case known:
-			w.mu.Unlock()
-			if api.problem != nil {
-				return nil, api.problem
-			}
-			return api, nil
-		case w.apis != nil && time.Since(w.apisTime) < infoAge:
+		case fresh:
 			w.mu.Unlock()
 			return nil, &missingAPIError{name}
 		}
@@ -120,6 +122,27 @@ func (w *webAPI) lookUp(ctx context.Context, name string) (*apiInfo, error) {
 			return nil, err
 		}
 	}
+}
+
+// outdated tells whether a call failed because DSM has the API no longer as it was
+// looked up, and looking it up again may help.
+func (w *webAPI) outdated(api *apiInfo, err error) bool {
+	var refused *APIError
+	if !errors.As(err, &refused) || refused.Code != 102 && refused.Code != 104 {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+		return false
+	case w.apis[api.name] != api: // another caller has noticed
+		return true
+	case time.Since(w.apisTime) < infoAge:
+		return false
+	}
+	w.apis = nil
+	return true
 }
 
 // fetchInfo asks DSM for its APIs. It is the one call by GET, and without a session.

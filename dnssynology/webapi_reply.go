@@ -32,7 +32,7 @@ func openEnvelope(api, method string, body []byte) ([]byte, error) {
 		return e.Data, nil
 	}
 	refused := &APIError{API: api, Method: method, Code: 100}
-	if e.Error != nil {
+	if e.Error != nil && e.Error.Code != 0 {
 		refused.Code = e.Error.Code
 		if api != authAPI {
 			refused.Detail = errorDetail(e.Error.Errors)

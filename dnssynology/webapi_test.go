@@ -84,6 +84,52 @@ func TestMissingAPI(t *testing.T) {
 	}
 }
 
+// Guards against a client that must be restarted after an update of DSM: what it says
+// of its APIs is asked for again once it no longer holds, and not each time.
+func TestOutdatedAPIs(t *testing.T) {
+	for _, code := range []int{102, 104} {
+		for _, old := range []bool{false, true} {
+			fake := synologytest.NewDSM(t)
+			w := apiTo(t, dsmAt(fake))
+			if err := ask(t.Context(), w); err != nil {
+				t.Fatal(err)
+			}
+			if old {
+				w.apisTime = w.apisTime.Add(-infoAge)
+			}
+			fake.Busy(code, 1)
+			if err := ask(t.Context(), w); (err == nil) != old {
+				t.Errorf("code %d, old %t: %v", code, old, err)
+			}
+			// The same of a login.
+			fake = synologytest.NewDSM(t)
+			w = apiTo(t, dsmAt(fake))
+			if _, err := w.lookUp(t.Context(), authAPI); err != nil {
+				t.Fatal(err)
+			}
+			if old {
+				w.apisTime = w.apisTime.Add(-infoAge)
+			}
+			fake.FailLogin(code, 1)
+			if err := ask(t.Context(), w); (err == nil) != old {
+				t.Errorf("login with code %d, old %t: %v", code, old, err)
+			}
+		}
+	}
+	w := apiTo(t, dsmAt(synologytest.NewDSM(t)))
+	if _, err := w.lookUp(t.Context(), authAPI); err != nil {
+		t.Fatal(err)
+	}
+	w.apis[ddnsAPI] = &apiInfo{problem: errors.New("of another version")}
+	if err := ask(t.Context(), w); err == nil {
+		t.Error("an API that can't be spoken was called")
+	}
+	w.apisTime = w.apisTime.Add(-infoAge)
+	if err := ask(t.Context(), w); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBadReplies(t *testing.T) {
 	for _, test := range []struct {
 		name, body string

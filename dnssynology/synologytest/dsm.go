@@ -31,25 +31,26 @@ type DSM struct {
 	apis   map[string]api
 	faults faults
 
-	mu           sync.Mutex // guards all following fields
-	accounts     map[string]*account
-	deviceKey    string // the field of the device token in the reply to a login
-	sessions     map[string]*session
-	secrets      []string
-	requests     []DSMRequest
-	logins       int
-	refused      int         // logins
-	failed       []time.Time // logins that count for the block
-	blocked      bool
-	busy         fault
-	failLogin    fault
-	zones        []*zone
-	ddns         *ddnsRecord
-	otherDDNS    []map[string]any // as listed
-	wan          addresses
-	certificates []*certificate
-	validTo      bool
-	now          func() time.Time
+	mu             sync.Mutex // guards all following fields
+	accounts       map[string]*account
+	deviceKey      string // the field of the device token in the reply to a login
+	sessions       map[string]*session
+	secrets        []string
+	requests       []DSMRequest
+	logins         int
+	refused        int         // logins
+	failed         []time.Time // logins that count for the block
+	blocked        bool
+	busy           fault
+	failLogin      fault
+	withoutSession fault
+	zones          []*zone
+	ddns           *ddnsRecord
+	otherDDNS      []map[string]any // as listed
+	wan            addresses
+	certificates   []*certificate
+	validTo        bool
+	now            func() time.Time
 }
 
 // fault is an error code for a number of requests.

@@ -13,6 +13,8 @@ const (
 	loginOTPNeeded = 403
 	loginOTPWrong  = 404
 	loginBlocked   = 407
+
+	noCode = -1 // success is false, and that is all
 )
 
 // DSM's defaults for blocking an address.
@@ -87,7 +89,11 @@ func (d *DSM) login(c *call) (any, *apiError) {
 		}
 		return nil, &apiError{Code: code}
 	}
-	return d.open(c), nil
+	reply := d.open(c)
+	if d.withoutSession.strike() != 0 {
+		delete(reply, "sid")
+	}
+	return reply, nil
 }
 
 // judge returns the code that a login is refused with, or 0.

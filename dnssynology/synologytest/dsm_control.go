@@ -10,9 +10,12 @@ func (d *DSM) Busy(code, times int) {
 	d.busy = fault{code, times}
 }
 
-// FailLogin makes DSM refuse the next logins with a code. Those from 400 on count
-// for the block.
+// FailLogin makes DSM refuse the next logins with a code, or without one if it is 0.
+// Unknown: which count for the block. Here those from 400 on do.
 func (d *DSM) FailLogin(code, times int) {
+	if code == 0 {
+		code = noCode
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failLogin = fault{code, times}
@@ -26,7 +29,20 @@ func (d *DSM) Break(body string, status, times int) {
 // BreakCall is Break for the requests of one method only, given as API and method
 // with a space between them.
 func (d *DSM) BreakCall(call, body string, status, times int) {
-	d.faults.setBroken(broken{call, body, status, times})
+	d.faults.setBroken(broken{call: call, body: body, status: status, times: times})
+}
+
+// LoseReply is BreakCall, but DSM does what the requests want, and only its reply is
+// replaced. With a status of 0 the connection ends without one.
+func (d *DSM) LoseReply(call, body string, status, times int) {
+	d.faults.setBroken(broken{call: call, body: body, status: status, times: times, late: true})
+}
+
+// WithoutSession makes the next logins succeed with a reply that has no session.
+func (d *DSM) WithoutSession(times int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.withoutSession = fault{1, times}
 }
 
 // Hang makes requests wait until it is called with false, or the client is gone.

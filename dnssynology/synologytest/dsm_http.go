@@ -63,6 +63,10 @@ func (d *DSM) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	data, failure := d.handle(c)
 	d.mu.Unlock()
+	if b, ok := d.faults.next(c.api+" "+c.method, true); ok {
+		b.answer(w)
+		return
+	}
 	if file, ok := data.(archive); ok {
 		w.Header().Set("Content-Type", "application/zip")
 		w.Header().Set("Content-Disposition", `attachment; filename="archive.zip"`)
@@ -72,6 +76,7 @@ func (d *DSM) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	reply := map[string]any{"success": failure == nil}
 	switch {
+	case failure != nil && failure.Code == noCode:
 	case failure != nil:
 		reply["error"] = failure
 	case data != nil:

@@ -18,8 +18,21 @@ type faults struct {
 type broken struct {
 	call   string // empty: any
 	body   string
-	status int
+	status int // 0: the connection is cut instead
 	times  int
+	late   bool // what the request wants is done first
+}
+
+// answer writes the reply.
+func (b *broken) answer(w http.ResponseWriter) {
+	if b.status == 0 {
+		panic(http.ErrAbortHandler)
+	}
+	// Whatever it is, the type tells nothing: proxies and captive portals say so, too.
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(b.status)
+	// A client may well hang up in the middle of a huge reply.
+	_, _ = io.WriteString(w, b.body)
 }
 
 func (f *faults) setHang(on bool) {
@@ -39,7 +52,7 @@ func (f *faults) setBroken(b broken) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, old := range f.broken {
-		if old.call == b.call {
+		if old.call == b.call && old.late == b.late {
 			f.broken[i] = b
 			return
 		}
@@ -61,24 +74,20 @@ func (f *faults) strike(w http.ResponseWriter, r *http.Request, call string) boo
 			panic(http.ErrAbortHandler)
 		}
 	}
-	b, ok := f.next(call)
-	if !ok {
-		return false
+	b, ok := f.next(call, false)
+	if ok {
+		b.answer(w)
 	}
-	// Whatever it is, the type tells nothing: proxies and captive portals say so, too.
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(b.status)
-	// A client may well hang up in the middle of a huge reply.
-	_, _ = io.WriteString(w, b.body)
-	return true
+	return ok
 }
 
-func (f *faults) next(call string) (broken, bool) {
+// next returns the reply to a call that is due, before or after it is carried out.
+func (f *faults) next(call string, late bool) (broken, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.broken {
 		b := &f.broken[i]
-		if (b.call == "" || b.call == call) && b.times > 0 {
+		if b.late == late && (b.call == "" || b.call == call) && b.times > 0 {
 			b.times--
 			return *b, true
 		}
