@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -105,5 +106,55 @@ https://%s:%s, https://other.synology.me:%s {
 				t.Errorf("%d ACME requests", n)
 			}
 		})
+	}
+}
+
+// TestReloadKeepsCertificate: a config that takes over serves what the one before
+// had, while DSM does not answer.
+func TestReloadKeepsCertificate(t *testing.T) {
+	authority := newPairAuthority(t)
+	const name = "example.synology.me"
+	pair := authority.issue(t, newECDSAKey(t), time.Hour, 48*time.Hour, name)
+	dsm := synologytest.NewDSM(t, synologytest.WithCertificate("of the name", true, pair.cert, pair.chain, pair.key))
+	c := newCaddyProgram(t)
+	password := filepath.Join(c.dir, "password")
+	if err := os.WriteFile(password, []byte(dsm.Password), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(c.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(fmt.Sprintf(`{
+	admin unix/%s/admin.sock
+	auto_https disable_redirects
+}
+https://%s:%s {
+	bind 127.0.0.1
+	tls {
+		get_certificate synology {
+			dsm %s {
+				account %s
+				password_file %s
+				ca_file %s
+			}
+		}
+	}
+	respond hello
+}
+`, c.dir, name, port, dsm.URL, dsm.Account, password, dsm.CAFile))
+	c.await(name, authority.pool)
+	dsm.Hang(true)
+	defer dsm.Hang(false)
+	reload := exec.CommandContext(t.Context(), c.program, "reload", "--force", "--config", filepath.Join(c.dir, "Caddyfile"))
+	if out, err := reload.CombinedOutput(); err != nil {
+		t.Fatalf("reloading: %v\n%s", err, out)
+	}
+	got, err := c.handshake(name, authority.pool)
+	if err != nil {
+		t.Fatalf("after a reload: %v", err)
+	}
+	if !bytes.Equal(got.Raw, pair.leaf.Raw) {
+		t.Errorf("it serves %s", got.Subject)
 	}
 }
