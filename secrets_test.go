@@ -1,12 +1,9 @@
 package nasregistry_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,33 +16,11 @@ import (
 	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
-// admin asks the admin endpoint at a socket.
-func admin(t *testing.T, socket, method, path string) (int, string) {
-	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://127.0.0.1"+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(body)
-}
-
 // awaitNames waits until every name of the status is as check wants it.
 func awaitNames(t *testing.T, socket, what string, check func(name, lastError, confirmed string) error) {
 	t.Helper()
 	testenv.Eventually(t, what, func() error {
-		_, body := admin(t, socket, http.MethodGet, "/ddns_ipv6/status")
+		_, body := testenv.Admin(t, socket, http.MethodGet, "/ddns_ipv6/status")
 		var status struct {
 			Policies []struct {
 				Names []struct{ Name, Confirmed, LastError string }
@@ -107,7 +82,7 @@ func TestSynologySecrets(t *testing.T) {
 	var seen strings.Builder
 	look := func() {
 		for _, path := range []string{"/config/", "/metrics", "/ddns_ipv6/status"} {
-			_, body := admin(t, socket, http.MethodGet, path)
+			_, body := testenv.Admin(t, socket, http.MethodGet, path)
 			seen.WriteString(body)
 		}
 	}
@@ -138,7 +113,7 @@ func TestSynologySecrets(t *testing.T) {
 		})
 		look()
 	}
-	if code, body := admin(t, socket, http.MethodPost, "/synology/retry-login"); code != http.StatusOK {
+	if code, body := testenv.Admin(t, socket, http.MethodPost, "/synology/retry-login"); code != http.StatusOK {
 		t.Errorf("letting the login be tried again: %d %s", code, body)
 	}
 	log, err := os.ReadFile(filepath.Join(dir, "caddy.log"))
@@ -181,7 +156,7 @@ func TestWrongPasswords(t *testing.T) {
 			t.Fatal(err)
 		}
 		// It waits until the update is done, or has failed.
-		if code, body := admin(t, socket, http.MethodPost, "/ddns_ipv6/update"); code != http.StatusOK || !strings.Contains(body, "last_error") {
+		if code, body := testenv.Admin(t, socket, http.MethodPost, "/ddns_ipv6/update"); code != http.StatusOK || !strings.Contains(body, "last_error") {
 			t.Errorf("update: %d %s", code, body)
 		}
 	}

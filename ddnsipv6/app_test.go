@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -47,7 +45,6 @@ func init() { caddy.RegisterModule(new(eventLog)) }
 type inCaddy struct {
 	*fakeDNS
 	source *fakeSource
-	admin  *http.Client
 	events chan caddy.Event
 	t      *testing.T
 	id     string
@@ -61,13 +58,6 @@ func newInCaddy(t *testing.T) *inCaddy {
 	fakeMu.Lock()
 	fakeEvents[c.id] = c.events
 	fakeMu.Unlock()
-	socket := filepath.Join(c.dir, "admin.sock")
-	c.admin = &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-	}}
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
@@ -100,20 +90,7 @@ func (c *inCaddy) load(options string) {
 // ask sends a request to the admin endpoint.
 func (c *inCaddy) ask(method, path string) (int, string) {
 	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), method, "http://127.0.0.1"+path, nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	resp, err := c.admin.Do(req)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return resp.StatusCode, string(body)
+	return testenv.Admin(c.t, filepath.Join(c.dir, "admin.sock"), method, path)
 }
 
 // status asks for the app's status.

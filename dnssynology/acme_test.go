@@ -1,7 +1,6 @@
 package dnssynology
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -26,14 +25,12 @@ import (
 // caddyProgram is `caddy run` in a process of its own: it may be killed, and
 // Caddy 2.11.9 has a data race of its own while it obtains certificates.
 type caddyProgram struct {
-	t       *testing.T
-	program string
-	dir     string // its storage and its Caddyfile
-	address string
-	cmd     *exec.Cmd
-
-	mu  sync.Mutex
-	log bytes.Buffer
+	t              *testing.T
+	program        string
+	dir            string // its storage and its Caddyfile
+	address        string
+	cmd            *exec.Cmd
+	testenv.Output // its log
 }
 
 func newCaddyProgram(t *testing.T) *caddyProgram {
@@ -81,20 +78,6 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(builtIn)
 	}
 	os.Exit(code)
-}
-
-// Write adds to the log.
-func (c *caddyProgram) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.log.Write(b)
-}
-
-// Log returns what it has printed.
-func (c *caddyProgram) Log() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.log.String()
 }
 
 // run starts it with a Caddyfile.

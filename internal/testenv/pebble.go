@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -25,9 +24,8 @@ type Pebble struct {
 	Directory, RootFile string
 	// Roots are what clients of the certificates that it issues must trust.
 	Roots *x509.CertPool
-
-	mu  sync.Mutex
-	log strings.Builder
+	// Output has its log.
+	Output
 }
 
 // StartPebble runs Pebble until the test ends. It validates names through the
@@ -99,20 +97,6 @@ func fetch(t testing.TB, client *http.Client, url string) ([]byte, error) {
 		return nil, fmt.Errorf("%s answered %s", url, resp.Status)
 	}
 	return io.ReadAll(resp.Body)
-}
-
-// Write adds to the log.
-func (p *Pebble) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.Write(b)
-}
-
-// Log returns what it has printed.
-func (p *Pebble) Log() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.String()
 }
 
 // Orders returns how many orders it has got.
