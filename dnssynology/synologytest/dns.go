@@ -16,54 +16,75 @@ const ttl = 60
 
 const nameServer = "ns1.synology.me"
 
-// serveDNS answers queries by UDP and TCP on one port, until the test's end.
-func serveDNS(t testing.TB, handler dns.Handler) (addr string) {
+// serveDNS answers queries by UDP and TCP until the test's end: on one port that
+// is free, or on port 53 of the addresses that are given.
+func serveDNS(t testing.TB, handler dns.Handler, at []netip.Addr) (addr string) {
 	t.Helper()
-	packets, listener, err := listenBoth(t.Context())
-	if err != nil {
-		t.Fatalf("starting the DNS server: %v", err)
-	}
-	for _, server := range []*dns.Server{
-		{PacketConn: packets, Handler: handler},
-		{Listener: listener, Handler: handler},
-	} {
-		started, ended := make(chan struct{}), make(chan error, 1)
-		server.NotifyStartedFunc = func() { close(started) }
-		go func() { ended <- server.ActivateAndServe() }()
-		select {
-		case <-started:
-		case err := <-ended:
+	if len(at) == 0 {
+		packets, listener, err := listenBoth(t.Context())
+		if err != nil {
 			t.Fatalf("starting the DNS server: %v", err)
 		}
-		t.Cleanup(func() {
-			if err := server.Shutdown(); err != nil {
-				t.Errorf("stopping the DNS server: %v", err)
-			}
-			if err := <-ended; err != nil {
-				t.Errorf("the DNS server: %v", err)
-			}
-		})
+		activate(t, &dns.Server{PacketConn: packets, Handler: handler})
+		activate(t, &dns.Server{Listener: listener, Handler: handler})
+		return listener.Addr().String()
 	}
-	return listener.Addr().String()
+	for _, ip := range at {
+		addr := netip.AddrPortFrom(ip, 53).String()
+		packets, listener, err := listenAt(t.Context(), addr)
+		if err != nil {
+			t.Fatalf("starting the DNS server: %v", err)
+		}
+		activate(t, &dns.Server{PacketConn: packets, Handler: handler})
+		activate(t, &dns.Server{Listener: listener, Handler: handler})
+	}
+	return netip.AddrPortFrom(at[0], 53).String()
+}
+
+// activate runs a server until the test's end.
+func activate(t testing.TB, server *dns.Server) {
+	t.Helper()
+	started, ended := make(chan struct{}), make(chan error, 1)
+	server.NotifyStartedFunc = func() { close(started) }
+	go func() { ended <- server.ActivateAndServe() }()
+	select {
+	case <-started:
+	case err := <-ended:
+		t.Fatalf("starting the DNS server: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := server.Shutdown(); err != nil {
+			t.Errorf("stopping the DNS server: %v", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("the DNS server: %v", err)
+		}
+	})
+}
+
+// listenAt listens at one address for UDP and for TCP.
+func listenAt(ctx context.Context, addr string) (net.PacketConn, net.Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	packets, err := config.ListenPacket(ctx, "udp", listener.Addr().String())
+	if err != nil {
+		_ = listener.Close()
+		return nil, nil, err
+	}
+	return packets, listener, nil
 }
 
 // listenBoth finds a port that is free for UDP and for TCP.
-func listenBoth(ctx context.Context) (net.PacketConn, net.Listener, error) {
-	var config net.ListenConfig
-	var last error
+func listenBoth(ctx context.Context) (packets net.PacketConn, listener net.Listener, err error) {
 	for range 20 {
-		listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, nil, err
+		if packets, listener, err = listenAt(ctx, "127.0.0.1:0"); err == nil {
+			break
 		}
-		packets, err := config.ListenPacket(ctx, "udp", listener.Addr().String())
-		if err == nil {
-			return packets, listener, nil
-		}
-		last = err
-		_ = listener.Close()
 	}
-	return nil, nil, last
+	return packets, listener, err
 }
 
 // serveDNS answers a query.
@@ -107,7 +128,7 @@ func (s *Service) answer(reply *dns.Msg) {
 	reply.Authoritative = true
 
 	s.mu.Lock()
-	records, exists := recordsAt(s.history.now(), name)
+	records, exists := s.recordsAt(s.history.now(), name)
 	s.mu.Unlock()
 	for _, rr := range records {
 		if rr.Header().Rrtype == question.Qtype {
@@ -124,13 +145,13 @@ func (s *Service) answer(reply *dns.Msg) {
 }
 
 // recordsAt returns all records of a name, and whether it exists.
-func recordsAt(c contents, name string) (records []dns.RR, exists bool) {
+func (s *Service) recordsAt(c contents, name string) (records []dns.RR, exists bool) {
 	header := func(rrtype uint16) dns.RR_Header {
 		return dns.RR_Header{Name: dns.Fqdn(name), Rrtype: rrtype, Class: dns.ClassINET, Ttl: ttl}
 	}
 	addrs, exists := c.find(name)
 	if name == nameServer {
-		addrs, exists = addresses{a: "127.0.0.1"}, true
+		addrs, exists = s.own(), true
 	}
 	if suffixOf(name) == name {
 		exists = true
@@ -146,6 +167,21 @@ func recordsAt(c contents, name string) (records []dns.RR, exists bool) {
 		records = append(records, &dns.TXT{Hdr: header(dns.TypeTXT), Txt: characterStrings(value)})
 	}
 	return records, exists
+}
+
+// own are the addresses of the name server itself.
+func (s *Service) own() (own addresses) {
+	if len(s.at) == 0 {
+		return addresses{a: "127.0.0.1"}
+	}
+	for _, ip := range s.at {
+		if ip.Is4() {
+			own.a = ip.String()
+		} else {
+			own.aaaa = ip.String()
+		}
+	}
+	return own
 }
 
 func soa(zone string) dns.RR {

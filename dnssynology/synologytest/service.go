@@ -1,9 +1,12 @@
 package synologytest
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -26,8 +29,10 @@ type Service struct {
 	// What it knows the NAS of that name by. AuthKey and APIKey are secret.
 	MyDSID, AuthKey, APIKey, Serial, MAC string
 
-	t      testing.TB
-	faults faults
+	t           testing.TB
+	faults      faults
+	at          []netip.Addr // empty: loopback, on any port
+	certificate tls.Certificate
 
 	mu          sync.Mutex // guards all following fields
 	commands    map[string]command
@@ -66,6 +71,13 @@ func WithCommand(command, method, name string) Option {
 	}
 }
 
+// At makes it listen where the real one does: HTTPS on port 443, with the given
+// certificate, and DNS on port 53, at addresses that this machine must have: one
+// for each family, or one alone. URL is that of ddns.synology.com then.
+func At(certificate tls.Certificate, addrs ...netip.Addr) Option {
+	return func(s *Service) { s.certificate, s.at = certificate, addrs }
+}
+
 // Request is one that the service received.
 type Request struct {
 	Method  string // of HTTP
@@ -94,19 +106,49 @@ func NewService(t testing.TB, options ...Option) *Service {
 		addresses: map[string]addresses{s.Hostname: {}},
 		txt:       map[string][]string{},
 	}}}
-	s.DNS = serveDNS(t, dns.HandlerFunc(s.serveDNS))
-	server := httptest.NewServer(http.HandlerFunc(s.serveHTTP))
-	t.Cleanup(func() {
-		s.Hang(false)
-		server.Close()
-	})
-	s.URL = server.URL + "/main.php"
+	s.DNS = serveDNS(t, dns.HandlerFunc(s.serveDNS), s.at)
+	if len(s.at) == 0 {
+		server := httptest.NewServer(http.HandlerFunc(s.serveHTTP))
+		t.Cleanup(server.Close)
+		s.URL = server.URL + "/main.php"
+	}
+	for _, ip := range s.at {
+		s.serveHTTPS(ip)
+	}
+	t.Cleanup(func() { s.Hang(false) }) // before the servers wait for their requests
 	return s
 }
 
-// CredentialsFile writes the service's credentials into a file, in the form and
-// with the mode in which dnssynology wants them.
+// serveHTTPS listens on port 443 of an address until the test's end.
+func (s *Service) serveHTTPS(ip netip.Addr) {
+	s.t.Helper()
+	var config net.ListenConfig
+	listener, err := config.Listen(s.t.Context(), "tcp", netip.AddrPortFrom(ip, 443).String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(s.serveHTTP))
+	_ = server.Listener.Close()
+	server.Listener = listener
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{s.certificate}, MinVersion: tls.VersionTLS12}
+	server.StartTLS()
+	s.t.Cleanup(server.Close)
+	s.URL = "https://ddns.synology.com/main.php"
+}
+
+// CredentialsFile writes the service's credentials into a file, with the mode in
+// which dnssynology wants it.
 func (s *Service) CredentialsFile() string {
+	s.t.Helper()
+	name := filepath.Join(s.t.TempDir(), "synology.json")
+	if err := os.WriteFile(name, s.Credentials(), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return name
+}
+
+// Credentials are the contents of a credentials file.
+func (s *Service) Credentials() []byte {
 	s.t.Helper()
 	text, err := json.Marshal(map[string]string{
 		"myds_id": s.MyDSID, "auth_key": s.AuthKey, "api_key": s.APIKey, "serial": s.Serial, "mac": s.MAC,
@@ -114,11 +156,7 @@ func (s *Service) CredentialsFile() string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	name := filepath.Join(s.t.TempDir(), "synology.json")
-	if err := os.WriteFile(name, text, 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-	return name
+	return text
 }
 
 // Secrets returns what must not appear in a log.
@@ -154,6 +192,22 @@ func (s *Service) SetTXT(name string, values ...string) {
 		}
 		c.txt[key(name)] = slices.Clone(values)
 	})
+}
+
+// SetAddresses gives a registered name these addresses, at once and in the place
+// of what is on its way, as if another program had. Of each family one at most.
+func (s *Service) SetAddresses(name string, addrs ...netip.Addr) {
+	var set addresses
+	for _, addr := range addrs {
+		if addr.Is4() {
+			set.a = addr.String()
+		} else {
+			set.aaaa = addr.String()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history.changeNow(func(c contents) { c.addresses[key(name)] = set })
 }
 
 func key(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

@@ -22,11 +22,18 @@ type Pebble struct {
 	// Directory is the URL of its ACME directory, and RootFile a PEM file with
 	// the authority of that URL's own certificate.
 	Directory, RootFile string
-	// Roots are what clients of the certificates that it issues must trust.
-	Roots *x509.CertPool
+	// Roots are what clients of the certificates that it issues must trust, and
+	// RootsPEM the same as text.
+	Roots    *x509.CertPool
+	RootsPEM []byte
 	// Output has its log.
 	Output
+
+	transport *http.Transport
 }
+
+// Transport trusts the certificate of Directory.
+func (p *Pebble) Transport() *http.Transport { return p.transport }
 
 // StartPebble runs Pebble until the test ends. It validates names through the
 // DNS server at dns, "host:port". The certificates are valid for a number of
@@ -65,8 +72,9 @@ func StartPebble(t testing.TB, dns string, validity int) *Pebble {
 		}
 	})
 	p.Directory = "https://localhost:" + acme + "/dir"
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: own.Roots, MinVersion: tls.VersionTLS12}}}
-	defer client.CloseIdleConnections()
+	p.transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: own.Roots, MinVersion: tls.VersionTLS12}}
+	t.Cleanup(p.transport.CloseIdleConnections)
+	client := &http.Client{Transport: p.transport}
 	Eventually(t, "Pebble", func() error {
 		if _, err := fetch(t, client, p.Directory); err != nil {
 			return err
@@ -78,6 +86,7 @@ func StartPebble(t testing.TB, dns string, validity int) *Pebble {
 		if p.Roots = x509.NewCertPool(); !p.Roots.AppendCertsFromPEM(root) {
 			return errors.New("its root is no certificate")
 		}
+		p.RootsPEM = root
 		return nil
 	})
 	return p

@@ -1,0 +1,289 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
+)
+
+const (
+	// Caddy renews a certificate that is valid for less than five of its rounds, of
+	// ten minutes each. (Of those that are valid for months, a third must be left.)
+	renewedBefore = 50 * time.Minute
+
+	// validity leaves time for all that must not order another one.
+	validity = renewedBefore + 5*time.Minute
+
+	bigImage = "team/big:v1" // an image of 1 GiB
+
+	// followWithin is how soon new connections reach a new address.
+	followWithin = 5 * time.Second
+)
+
+// writes is how often the service was told an address.
+func (h *house) writes() (n int) {
+	for _, r := range h.service.Requests() {
+		if strings.HasPrefix(r.Command, "hostname/") {
+			n++
+		}
+	}
+	return n
+}
+
+// background runs docker on the client, and returns what becomes of it.
+func (h *house) background(args ...string) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := h.client.try(append([]string{"docker"}, args...)...)
+		done <- err
+	}()
+	return done
+}
+
+// uploaded is how many bytes of a repository's running uploads the registry has.
+func (h *house) uploaded(repository string) (bytes int64) {
+	dir := filepath.Join(h.checkout, "data/docker/registry/docker/registry/v2/repositories", repository, "_uploads")
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error { // what is gone counts nothing
+		if err == nil && entry.Name() == "data" {
+			if info, err := entry.Info(); err == nil {
+				bytes += info.Size()
+			}
+		}
+		return nil
+	})
+	return bytes
+}
+
+func (h *house) renumbered(t *testing.T) {
+	h.client.newImage(site+"/"+bigImage, "1G")
+	push := h.background("push", "--quiet", site+"/"+bigImage)
+	testenv.Eventually(t, "an upload that runs", func() error {
+		if h.uploaded("team/big") < 16<<20 {
+			return errors.New("less than 16 MiB have arrived")
+		}
+		return nil
+	})
+	h.move(t, secondPrefix, firstPrefix)
+	select {
+	case err := <-push:
+		t.Fatalf("the push of 1 GiB ended before the prefix had changed: %v", err)
+	default:
+	}
+	if err := <-push; err != nil {
+		t.Logf("the push failed once: %v", err)
+		h.client.run("docker", "push", "--quiet", site+"/"+bigImage)
+	}
+}
+
+// move changes the prefix, and waits until new connections reach the new address.
+func (h *house) move(t *testing.T, prefix string, before ...string) {
+	t.Helper()
+	h.router.advertise(prefix, before...)
+	h.address = h.nas.awaitAddress(prefix)
+	usable := time.Now()
+	h.reachable(h.address)
+	if took := time.Since(usable); took > followWithin {
+		t.Errorf("the client reached the new address after %s", took)
+	} else {
+		t.Logf("the client reached the new address %s after it had become usable", took.Round(time.Millisecond))
+	}
+	if err := h.published(h.address); err != nil {
+		t.Error(err)
+	}
+}
+
+func (h *house) reloaded(t *testing.T) {
+	stop := make(chan struct{})
+	pushed := make(chan error, 1)
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				pushed <- nil
+				return
+			default:
+			}
+			image := fmt.Sprintf("%s/team/reload:v%d", site, n)
+			err := h.client.tryNewImage(image, "8M")
+			if err == nil {
+				_, err = h.client.try("docker", "push", "--quiet", image)
+			}
+			if err != nil {
+				pushed <- err
+				return
+			}
+		}
+	}()
+	defer func() {
+		close(stop)
+		if err := <-pushed; err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 20 {
+		// As the README has it; forced, since a config that is the same is not
+		// loaded again.
+		h.compose("exec", "-T", "caddy", "sh", "-c", "caddy reload --force --config /etc/caddy/$CADDYFILE")
+	}
+}
+
+func (h *house) recreated(t *testing.T) {
+	before := h.registryAddress()
+	h.compose("rm", "--force", "--stop", "registry")
+	network := h.nas.run("docker", "network", "ls", "--quiet", "--filter", "name=caddy-nas-registry_default")
+	// It gets the address that is free now.
+	h.nas.run("docker", "run", "--detach", "--name", "other", "--network", network, "--entrypoint", "busybox", "registry:3", "sleep", "3600")
+	h.compose("up", "-d", "registry")
+	if after := h.registryAddress(); after == before {
+		t.Fatalf("the container has the address %s again", after)
+	}
+	testenv.Eventually(t, "the registry at its new address", func() error {
+		_, err := h.catalog()
+		return err
+	})
+	h.pushAndPull(t, "team/recreated:v1", "registry:3")
+	h.nas.run("docker", "rm", "--force", "--volumes", "other")
+}
+
+func (h *house) registryAddress() string {
+	return h.nas.run("docker", "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", h.container("registry"))
+}
+
+func (h *house) engineRestarts(t *testing.T) {
+	orders, writes := h.pebble.Orders(), h.writes()
+	h.nas.daemon.stop()
+	h.nas.start()
+	h.reachable(h.address)
+	h.pushAndPull(t, "team/restarted:v1", "registry:3")
+	h.noMore(t, orders, writes)
+}
+
+// noMore expects that no certificate was ordered and no address written since.
+func (h *house) noMore(t *testing.T, orders, writes int) {
+	t.Helper()
+	if n := h.pebble.Orders() - orders; n != 0 {
+		t.Errorf("%d certificates were ordered", n)
+	}
+	if n := h.writes() - writes; n != 0 {
+		t.Errorf("the address was written %d times", n)
+	}
+}
+
+func (h *house) killed(t *testing.T) {
+	orders, writes := h.pebble.Orders(), h.writes()
+	caddy := h.container("caddy")
+	started := func() string { return h.nas.run("docker", "inspect", "--format", "{{.State.StartedAt}}", caddy) }
+	before := started()
+	h.nas.run("kill", "-KILL", h.nas.run("docker", "inspect", "--format", "{{.State.Pid}}", caddy))
+	testenv.Eventually(t, "another start", func() error {
+		if started() == before {
+			return errors.New("it has not been started again")
+		}
+		return nil
+	})
+	h.reachable(h.address)
+	h.noMore(t, orders, writes)
+	// All that was pushed before is there and whole: the engine checks digests.
+	id := h.client.id(site + "/" + bigImage)
+	h.client.run("docker", "rmi", site+"/"+bigImage)
+	h.client.run("docker", "pull", "--quiet", site+"/"+bigImage)
+	if got := h.client.id(site + "/" + bigImage); got != id {
+		t.Errorf("pushed %s, pulled %s", id, got)
+	}
+}
+
+// serviceAway lasts two minutes; what happens after hours is tested with an
+// artificial clock in package ddnsipv6.
+func (h *house) serviceAway(t *testing.T) {
+	orders, writes := h.pebble.Orders(), h.writes()
+	old := h.address
+	h.service.Hang(true)
+	back := time.After(2 * time.Minute)
+	h.router.advertise(thirdPrefix, secondPrefix)
+	h.address = h.nas.awaitAddress(thirdPrefix)
+	// The former address is valid still, and the name leads there.
+	for away := true; away; {
+		h.reachable(old)
+		h.pushAndPull(t, "team/away:v1", "registry:3")
+		select {
+		case <-back:
+			away = false
+		default:
+		}
+	}
+	if err := h.published(old); err != nil {
+		t.Error(err)
+	}
+	h.service.Hang(false)
+	h.eventually(t, "the new address", 5*time.Minute, func() error { return h.published(h.address) })
+	h.reachable(h.address)
+	h.noMore(t, orders, writes+h.attempts(h.address))
+}
+
+// attempts is how often the service was told this address.
+func (h *house) attempts(addr netip.Addr) (n int) {
+	for _, r := range h.service.Requests() {
+		if r.Form.Get("ipv6") == addr.String() {
+			n++
+		}
+	}
+	return n
+}
+
+// eventually is testenv.Eventually for what takes longer.
+func (h *house) eventually(t *testing.T, what string, within time.Duration, check func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(within); ; time.Sleep(100 * time.Millisecond) { // between two looks
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waiting for %s: %v", what, err)
+		}
+	}
+}
+
+// renewed restarts Caddy when the certificate is due: it renews what is due when it
+// starts, and in rounds of ten minutes, which the shipped files don't change.
+func (h *house) renewed(t *testing.T) {
+	before, err := h.served()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.eventually(t, "the time to renew", validity-renewedBefore, func() error {
+		if left := time.Until(before.NotAfter) - renewedBefore; left > 0 {
+			return fmt.Errorf("it is in %s", left)
+		}
+		return nil
+	})
+	h.client.run("docker", "rmi", site+"/"+bigImage)
+	h.compose("restart", "caddy")
+	h.reachable(h.address)
+	pull := h.background("pull", "--quiet", site+"/"+bigImage)
+	h.eventually(t, "another certificate", time.Minute, func() error {
+		now, err := h.served()
+		if err == nil && slices.Equal(now.Raw, before.Raw) {
+			err = errors.New("it is the old one")
+		}
+		return err
+	})
+	select {
+	case err := <-pull:
+		t.Fatalf("the pull of 1 GiB ended before the certificate had changed: %v", err)
+	default:
+	}
+	if err := <-pull; err != nil {
+		t.Error(err)
+	}
+}
