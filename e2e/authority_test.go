@@ -42,6 +42,17 @@ func (a *authority) issue(t testing.TB, name string) tls.Certificate {
 	return c
 }
 
+// expiring is issue for a certificate that ends tomorrow.
+func (a *authority) expiring(t testing.TB, name string) tls.Certificate {
+	t.Helper()
+	c := sign(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().AddDate(0, 0, -59), NotAfter: time.Now().AddDate(0, 0, 1),
+	}, &a.intermediate)
+	c.Certificate = append(c.Certificate, a.intermediate.Certificate...)
+	return c
+}
+
 // sign completes a certificate and signs it by another, or by itself.
 func sign(t testing.TB, template *x509.Certificate, by *tls.Certificate) tls.Certificate {
 	t.Helper()
@@ -54,7 +65,9 @@ func sign(t testing.TB, template *x509.Certificate, by *tls.Certificate) tls.Cer
 		t.Fatal(err)
 	}
 	template.SerialNumber = serial
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().AddDate(0, 0, 60)
+	if template.NotBefore.IsZero() {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().AddDate(0, 0, 60)
+	}
 	template.BasicConstraintsValid = true
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	if template.IsCA {

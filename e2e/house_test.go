@@ -44,7 +44,7 @@ func newHouse(t testing.TB, validity int) *house {
 	pictures := saveImages(t)
 	h := &house{t: t, internet: newInternet(t, validity), composer: composer(t)}
 	h.router = newRouter(t)
-	nas := newMachine(t, "nas", resolver6, h.roots)
+	nas := newMachine(t, "nas", resolver4, h.roots)
 	client := newMachine(t, "client", resolver6, h.roots)
 	h.router.plug(nas, 2)
 	h.router.plug(client, 3)
@@ -112,6 +112,28 @@ func (h *house) keep(name string, content []byte) {
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// edit replaces a text in one of the Caddyfiles, which must be there once.
+func (h *house) edit(name, before, after string) {
+	h.t.Helper()
+	file := filepath.Join(h.checkout, "caddyfiles", name)
+	content, err := os.ReadFile(file)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if n := strings.Count(string(content), before); n != 1 {
+		h.t.Fatalf("%q is %d times in %s", before, n, name)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(content), before, after, 1)), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// signal sends a signal to a container's first process.
+func (h *house) signal(service, signal string) {
+	h.t.Helper()
+	h.nas.run("kill", "-"+signal, h.nas.run("docker", "inspect", "--format", "{{.State.Pid}}", h.container(service)))
 }
 
 // tryCompose runs Compose on the NAS.

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log"
 	"net"
@@ -15,9 +14,6 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -36,10 +32,11 @@ const (
 
 // internet is this process, with real servers and one fake.
 type internet struct {
-	pebble  *testenv.Pebble
-	service *synologytest.Service
-	roots   []byte // in PEM: what the world trusts
-	ca      *authority
+	pebble   *testenv.Pebble
+	service  *synologytest.Service
+	resolver *resolver
+	roots    []byte // in PEM: what the world trusts
+	ca       *authority
 
 	// skew is added to the time of day that the ACME server tells.
 	skew atomic.Int64 // nanoseconds
@@ -60,7 +57,7 @@ func newInternet(t testing.TB, validity int) *internet {
 	n := &internet{ca: newAuthority(t)}
 	n.service = synologytest.NewService(t, synologytest.At(n.ca.issue(t, "ddns.synology.com"),
 		netip.MustParseAddr(service6), netip.MustParseAddr(service4)))
-	startResolver(t)
+	n.resolver = startResolver(t)
 	n.pebble = testenv.StartPebble(t, net.JoinHostPort(resolver4, "53"), validity)
 	for _, a := range []string{acme4, acme6} {
 		n.serveACME(t, a)
@@ -132,72 +129,4 @@ func withoutARI(r *http.Response) error {
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
 	r.Header.Set("Content-Length", strconv.Itoa(len(text)))
 	return nil
-}
-
-// startResolver runs BIND: the resolver of all machines, and the root zone. It
-// keeps nothing, so that what is measured is how fast we are, and not the TTL
-// that Synology's records happen to have.
-func startResolver(t testing.TB) {
-	t.Helper()
-	dir := t.TempDir()
-	write := func(name, content string) string {
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	zone := write("root.zone", fmt.Sprintf(`$TTL 60
-. SOA a.root-servers.net. hostmaster.root-servers.net. 1 3600 600 86400 60
-. NS a.root-servers.net.
-a.root-servers.net. A %s
-a.root-servers.net. AAAA %s
-synology.me. NS ns1.synology.me.
-ns1.synology.me. A %s
-ns1.synology.me. AAAA %s
-ddns.synology.com. A %[3]s
-ddns.synology.com. AAAA %[4]s
-acme-v02.api.letsencrypt.org. A %[5]s
-acme-v02.api.letsencrypt.org. AAAA %[6]s
-`, resolver4, resolver6, service4, service6, acme4, acme6))
-	config := write("named.conf", fmt.Sprintf(`options {
-	directory %q;
-	pid-file none;
-	session-keyfile none;
-	listen-on { %s; };
-	listen-on-v6 { %s; };
-	allow-query { any; };
-	recursion yes;
-	allow-recursion { any; };
-	dnssec-validation no;
-	max-cache-ttl 0;
-	max-ncache-ttl 0;
-	servfail-ttl 0;
-};
-controls {};
-zone "." { type primary; file %q; };
-`, dir, resolver4, resolver6, zone))
-	// A copy: AppArmor, where it is on, lets the original read nothing here.
-	program := filepath.Join(dir, "named")
-	if out, err := exec.CommandContext(t.Context(), "cp", testenv.Program(t, "named"), program).CombinedOutput(); err != nil {
-		t.Fatalf("copying named: %v: %s", err, out)
-	}
-	var printed testenv.Output
-	cmd := exec.CommandContext(ended(t), program, "-g", "-n", "1", "-c", config)
-	cmd.Stderr = &printed
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("BIND:\n%s", last(printed.Log(), 20))
-		}
-	})
-	resolver := &net.Resolver{PreferGo: true, Dial: dialTo(net.JoinHostPort(resolver6, "53"))}
-	testenv.Eventually(t, "the resolver", func() error {
-		_, err := resolver.LookupNetIP(t.Context(), "ip6", "ddns.synology.com")
-		return err
-	})
 }

@@ -91,6 +91,12 @@ func (r *router) silence() {
 	}
 }
 
+// mute ends the announcements without a last one that would say so.
+func (r *router) mute() {
+	r.radvd.kill()
+	r.radvd = nil
+}
+
 // usable returns the machine's addresses on eth0 within a prefix that have passed
 // the kernel's detection of duplicates and are not deprecated.
 func (m *machine) usable(prefix string) (addrs []netip.Addr, err error) {

@@ -184,7 +184,7 @@ func (h *house) killed(t *testing.T) {
 	caddy := h.container("caddy")
 	started := func() string { return h.nas.run("docker", "inspect", "--format", "{{.State.StartedAt}}", caddy) }
 	before := started()
-	h.nas.run("kill", "-KILL", h.nas.run("docker", "inspect", "--format", "{{.State.Pid}}", caddy))
+	h.signal("caddy", "KILL")
 	testenv.Eventually(t, "another start", func() error {
 		if started() == before {
 			return errors.New("it has not been started again")

@@ -152,12 +152,17 @@ func (m *machine) daemon(args ...string) *daemon {
 }
 
 // stop asks the program to end, and waits.
-func (d *daemon) stop() {
+func (d *daemon) stop() { d.end(syscall.SIGTERM) }
+
+// kill ends the program, which has no say in it.
+func (d *daemon) kill() { d.end(syscall.SIGKILL) }
+
+func (d *daemon) end(signal syscall.Signal) {
 	// nsenter passes no signal on: its one child is the program.
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", d.cmd.Process.Pid))
 	for pid := range strings.FieldsSeq(string(children)) {
 		if n, err := strconv.Atoi(pid); err == nil {
-			_ = syscall.Kill(n, syscall.SIGTERM)
+			_ = syscall.Kill(n, signal)
 		}
 	}
 	select {

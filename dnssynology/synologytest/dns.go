@@ -160,8 +160,10 @@ func (s *Service) recordsAt(c contents, name string) (records []dns.RR, exists b
 	if addrs.a != "" {
 		records = append(records, &dns.A{Hdr: header(dns.TypeA), A: netip.MustParseAddr(addrs.a).AsSlice()})
 	}
-	if addrs.aaaa != "" {
-		records = append(records, &dns.AAAA{Hdr: header(dns.TypeAAAA), AAAA: netip.MustParseAddr(addrs.aaaa).AsSlice()})
+	for _, ip := range []string{addrs.aaaa, addrs.foreign} {
+		if ip != "" {
+			records = append(records, &dns.AAAA{Hdr: header(dns.TypeAAAA), AAAA: netip.MustParseAddr(ip).AsSlice()})
+		}
 	}
 	for _, value := range c.txt[name] {
 		records = append(records, &dns.TXT{Hdr: header(dns.TypeTXT), Txt: characterStrings(value)})

@@ -69,7 +69,7 @@ func (d *DSM) DDNS() (ipv4, ipv6 string) {
 func (d *DSM) SetWAN(ipv4, ipv6 string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.wan = addresses{ipv4, ipv6}
+	d.wan = addresses{a: ipv4, aaaa: ipv6}
 }
 
 var ddnsAPIs = map[string]api{

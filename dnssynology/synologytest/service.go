@@ -195,14 +195,18 @@ func (s *Service) SetTXT(name string, values ...string) {
 }
 
 // SetAddresses gives a registered name these addresses, at once and in the place
-// of what is on its way, as if another program had. Of each family one at most.
+// of what is on its way, as if another program had: one of IPv4 and two of IPv6 at
+// most.
 func (s *Service) SetAddresses(name string, addrs ...netip.Addr) {
 	var set addresses
 	for _, addr := range addrs {
-		if addr.Is4() {
+		switch {
+		case addr.Is4():
 			set.a = addr.String()
-		} else {
+		case set.aaaa == "":
 			set.aaaa = addr.String()
+		default:
+			set.foreign = addr.String()
 		}
 	}
 	s.mu.Lock()

@@ -25,11 +25,12 @@ func suffixOf(name string) string {
 	return ""
 }
 
-// addresses are those of one name, empty where there is none.
-type addresses struct{ a, aaaa string }
+// addresses are those of one name, empty where there is none. The service knows
+// one of each family; foreign is another AAAA, of whoever edits the zone by hand.
+type addresses struct{ a, aaaa, foreign string }
 
 func (a addresses) list() []string {
-	list := slices.DeleteFunc([]string{a.a, a.aaaa}, func(s string) bool { return s == "" })
+	list := slices.DeleteFunc([]string{a.a, a.aaaa, a.foreign}, func(s string) bool { return s == "" })
 	slices.Sort(list)
 	return list
 }
