@@ -57,7 +57,7 @@ func passwd(cmd *cobra.Command, file, user string, cost int, del bool) error {
 	if err := htpasswd.CheckUser(user); err != nil {
 		return err
 	}
-	password, err := readPassword(cmd, user)
+	password, err := readNewPassword(cmd, user)
 	if err != nil {
 		return fmt.Errorf("reading the password: %w", err)
 	}
@@ -68,21 +68,14 @@ func passwd(cmd *cobra.Command, file, user string, cost int, del bool) error {
 	return nil
 }
 
-// readPassword asks twice on a terminal, and reads one line otherwise.
-func readPassword(cmd *cobra.Command, user string) (string, error) {
-	in, ok := cmd.InOrStdin().(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", err
-		}
-		return strings.TrimRight(line, "\r\n"), nil
+// readNewPassword asks twice on a terminal, and reads one line otherwise.
+func readNewPassword(cmd *cobra.Command, user string) (string, error) {
+	first, err := readPassword(cmd, user)
+	terminal, there := terminalOf(cmd)
+	if err != nil || !there {
+		return first, err
 	}
-	first, err := ask(cmd, in, fmt.Sprintf("Password for %s: ", user))
-	if err != nil {
-		return "", err
-	}
-	second, err := ask(cmd, in, "Once more: ")
+	second, err := ask(cmd, terminal, "Once more: ")
 	if err != nil {
 		return "", err
 	}
@@ -90,6 +83,24 @@ func readPassword(cmd *cobra.Command, user string) (string, error) {
 		return "", errors.New("the two are not the same; nothing was changed")
 	}
 	return first, nil
+}
+
+// readPassword asks on a terminal, and reads one line otherwise.
+func readPassword(cmd *cobra.Command, user string) (string, error) {
+	if terminal, there := terminalOf(cmd); there {
+		return ask(cmd, terminal, fmt.Sprintf("Password for %s: ", user))
+	}
+	line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// terminalOf is standard input, where that is a terminal.
+func terminalOf(cmd *cobra.Command) (*os.File, bool) {
+	in, ok := cmd.InOrStdin().(*os.File)
+	return in, ok && term.IsTerminal(int(in.Fd()))
 }
 
 // ask reads a line from a terminal without showing it. An interrupt leaves the

@@ -9,7 +9,8 @@
 //   - the loop around them: updater.go, look.go, publish.go, outcome.go;
 //   - where addresses come from: source*.go, netlink*.go;
 //   - what is remembered over reloads and restarts: ledger.go;
-//   - what is to be seen: status.go, metrics.go, events.go.
+//   - what is to be seen: status.go, metrics.go, events.go;
+//   - what others ask for once: once.go, route_*.go.
 package ddnsipv6
 
 import (

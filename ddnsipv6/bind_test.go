@@ -166,7 +166,7 @@ func startWith(t *testing.T, bind *testenv.Named, config string) *App {
 		t.Fatal(err)
 	}
 	app := module.(*App)
-	app.Policies[0].authority.port = bind.Port
+	app.Policies[0].authority.Port = bind.Port
 	if err := app.Start(); err != nil {
 		t.Fatal(err)
 	}

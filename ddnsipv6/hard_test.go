@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/libdns/libdns"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/redact"
 )
 
 // TestOtherSettings: the same provider with other settings may be another
@@ -274,7 +276,7 @@ func TestLiteralSecrets(t *testing.T) {
 		`{"name": "x", "dsm": {"password": "p", "password_file": "/run/p"}}`:    {"dsm.password"},
 		`{"name": "x", "accounts": [{"secret": "p"}], "credentials_file": "f"}`: {"accounts.secret"},
 	} {
-		if diff := cmp.Diff(want, literalSecrets(json.RawMessage(config))); diff != "" {
+		if diff := cmp.Diff(want, redact.LiteralSecrets(json.RawMessage(config))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", config, diff)
 		}
 	}

@@ -10,6 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/libdns/libdns"
 	"go.uber.org/zap"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/authority"
+	"github.com/caddy-nas/caddy-nas-registry/internal/redact"
 )
 
 // Defaults of a [Policy].
@@ -76,7 +79,7 @@ type Policy struct {
 	sources   []Source
 	filter    Filter
 	keepalive time.Duration
-	authority authority
+	authority authority.Client
 }
 
 // hint names the policy's provider in messages, as far as it is known.
@@ -97,6 +100,26 @@ func (p *Policy) provision(ctx caddy.Context, logger *zap.Logger) error {
 	if len(p.Domains) == 0 {
 		return errors.New("no domain is listed")
 	}
+	if err := p.addressing(); err != nil {
+		return err
+	}
+	if p.OnMissing != "" {
+		var err error
+		if p.OnMissing, err = replaced(p.OnMissing); err != nil {
+			return fmt.Errorf("on_missing: %w", err)
+		}
+	}
+	if err := p.settings(); err != nil {
+		return err
+	}
+	if err := p.loadProvider(ctx, logger); err != nil {
+		return err
+	}
+	return p.loadSources(ctx)
+}
+
+// addressing reads what says which address a name shall have, and how DNS is asked.
+func (p *Policy) addressing() error {
 	for i := range p.Domains {
 		t, err := p.Domains[i].target()
 		if err != nil {
@@ -111,21 +134,10 @@ func (p *Policy) provision(ctx caddy.Context, logger *zap.Logger) error {
 	if p.filter.Exclude, err = prefixes("exclude", p.Exclude); err != nil {
 		return err
 	}
-	if p.authority.resolvers, err = replacedAll("resolvers", p.Resolvers); err != nil {
+	if p.authority.Resolvers, err = replacedAll("resolvers", p.Resolvers); err != nil {
 		return err
 	}
-	if p.OnMissing != "" {
-		if p.OnMissing, err = replaced(p.OnMissing); err != nil {
-			return fmt.Errorf("on_missing: %w", err)
-		}
-	}
-	if err := p.settings(); err != nil {
-		return err
-	}
-	if err := p.loadProvider(ctx, logger); err != nil {
-		return err
-	}
-	return p.loadSources(ctx)
+	return nil
 }
 
 // settings fills in the defaults and refuses what can't be meant.
@@ -168,7 +180,7 @@ func (p *Policy) loadProvider(ctx caddy.Context, logger *zap.Logger) error {
 		return errors.New("no provider is set")
 	}
 	p.origin = string(p.ProviderRaw) // Caddy drops it
-	for _, field := range literalSecrets(p.ProviderRaw) {
+	for _, field := range redact.LiteralSecrets(p.ProviderRaw) {
 		logger.Warn("a secret is written into the config, where GET /config/ and autosave.json show it; "+
 			"a placeholder such as {env.NAME} or {file./path} keeps it out", zap.String("field", field))
 	}

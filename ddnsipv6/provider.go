@@ -10,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/libdns/libdns"
 	"go.uber.org/zap"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/redact"
 )
 
 const (
@@ -34,7 +36,7 @@ type provider struct {
 }
 
 func newProvider(module any) (*provider, error) {
-	p := &provider{name: module.(caddy.Module).CaddyModule().ID.Name(), turn: make(chan struct{}, 1), secrets: secretsOf(module)}
+	p := &provider{name: module.(caddy.Module).CaddyModule().ID.Name(), turn: make(chan struct{}, 1), secrets: redact.SecretsOf(module)}
 	var ok bool
 	if p.setter, ok = module.(libdns.RecordSetter); !ok {
 		return nil, fmt.Errorf("provider %s can't set records (%T has no SetRecords), so that it can't publish addresses", p.name, module)

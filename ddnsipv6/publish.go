@@ -70,7 +70,7 @@ func (u *updater) zoneOf(ctx context.Context, j *job) (string, error) {
 		return s.Zone, nil
 	}
 	zone, err := bounded(ctx, func(ctx context.Context) (string, error) {
-		return certmagic.FindZoneByFQDN(ctx, u.logger, j.fqdn, certmagic.RecursiveNameservers(u.policy.authority.resolvers))
+		return certmagic.FindZoneByFQDN(ctx, u.logger, j.fqdn, certmagic.RecursiveNameservers(u.policy.authority.Resolvers))
 	})
 	switch {
 	case err == nil:

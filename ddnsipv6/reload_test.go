@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/redact"
 )
 
 // TestReload: while nothing changes, a config that takes over reads and writes
@@ -159,7 +161,7 @@ func TestOtherProvider(t *testing.T) {
 // TestSecrets: neither logs nor the status show what a provider puts into its
 // errors.
 func TestSecrets(t *testing.T) {
-	p := &provider{name: "fake", secrets: secretsOf(&fakeFull{setOnly{fakeModule{ID: "nas-zone", APIToken: "s3cr3t-t0ken"}}})}
+	p := &provider{name: "fake", secrets: redact.SecretsOf(&fakeFull{setOnly{fakeModule{ID: "nas-zone", APIToken: "s3cr3t-t0ken"}}})}
 	for _, text := range []string{
 		`Get "https://dns.example.com/update?name=nas&password=hunter2": dial tcp: timeout`,
 		`POST https://user:hunter2@dns.example.com/: 401`,

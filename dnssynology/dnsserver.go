@@ -12,15 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-)
 
-const (
-	// queryTimeout bounds one question over one protocol.
-	queryTimeout = 3 * time.Second
-
-	// udpSize is the largest answer over UDP that no network fragments
-	// (https://www.dnsflagday.net/2020/).
-	udpSize = 1232
+	"github.com/caddy-nas/caddy-nas-registry/internal/authority"
 )
 
 // dnsServer asks one authoritative name server, past every cache.
@@ -67,61 +60,17 @@ func (s dnsServer) records(ctx context.Context, fqdn string, rrtype uint16) ([]a
 }
 
 func (s dnsServer) ask(ctx context.Context, fqdn string, rrtype uint16) ([]answer, error) {
-	query := new(dns.Msg).SetQuestion(dns.Fqdn(fqdn), rrtype)
-	query.RecursionDesired = false
-	query.SetEdns0(udpSize, false)
-	r, err := s.exchange(ctx, "udp", query)
-	if err == nil && r.Truncated {
-		r, err = s.exchange(ctx, "tcp", query)
-	}
-	// A network error's text has the local port, another one each time.
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	switch {
-	case err != nil:
+	r, err := authority.Exchange(ctx, s.addr, dns.Fqdn(fqdn), rrtype, false)
+	if err != nil {
 		return nil, err
-	case r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError:
-		return nil, fmt.Errorf("it answered %s", rcode(r.Rcode))
-	case !r.Authoritative:
+	}
+	if err := authority.Successful(r); err != nil {
+		return nil, fmt.Errorf("it %w", err)
+	}
+	if !r.Authoritative {
 		return nil, errors.New("it is not authoritative for the name")
-	case r.Truncated:
-		return nil, errors.New("its answer is truncated over TCP")
 	}
-	return answersOf(r.Answer, query.Question[0])
-}
-
-func rcode(code int) string {
-	if name, ok := dns.RcodeToString[code]; ok {
-		return name
-	}
-	return fmt.Sprintf("RCODE %d", code)
-}
-
-// exchange sends one question over one protocol. An answer with an error code
-// may come without the question; any other one must repeat it.
-func (s dnsServer) exchange(ctx context.Context, network string, query *dns.Msg) (*dns.Msg, error) {
-	limited, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	client := &dns.Client{Net: network, Timeout: queryTimeout, UDPSize: udpSize}
-	conn, err := client.DialContext(limited, s.addr)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	// The client minds the deadline of a context, but not its end.
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	r, _, err := client.ExchangeWithConnContext(limited, query, conn)
-	if err != nil {
-		return nil, err
-	}
-	failed := r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError
-	asked := len(r.Question) == 1 && r.Question[0].Qtype == query.Question[0].Qtype && strings.EqualFold(r.Question[0].Name, query.Question[0].Name)
-	if !r.Response || !failed && !asked {
-		return nil, errors.New("it answered another question")
-	}
-	return r, nil
+	return answersOf(r.Answer, r.Question[0])
 }
 
 // answersOf picks the records of the name, or of what it is an alias of.

@@ -72,7 +72,7 @@ func serveReply(t *testing.T, reply func(*dns.Msg)) dnsServer {
 	}
 	started, ended := make(chan struct{}), make(chan struct{})
 	server := &dns.Server{PacketConn: conn, NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
-		if query.RecursionDesired || query.IsEdns0() == nil || query.IsEdns0().UDPSize() != udpSize {
+		if query.RecursionDesired || query.IsEdns0() == nil || query.IsEdns0().UDPSize() != 1232 {
 			t.Errorf("query %v", query)
 		}
 		r := new(dns.Msg).SetReply(query)

@@ -95,6 +95,8 @@ type backend interface {
 	set(ctx context.Context, zone string, records []libdns.Record) ([]libdns.Record, error)
 	remove(ctx context.Context, zone string, records []libdns.Record) ([]libdns.Record, error)
 	zones(ctx context.Context) ([]libdns.Zone, error)
+	// check tells whether the credentials are accepted for a name.
+	check(ctx context.Context, fqdn string) error
 	// close ends sessions and goroutines, and waits for them.
 	close(ctx context.Context) error
 }

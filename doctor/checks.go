@@ -38,7 +38,7 @@ var checks = []check{
 
 	{step: 5, id: "docker", title: "Docker", applies: (*patient).hasDocker, look: lookDocker},
 	{step: 5, id: "container", title: "Container", needs: []string{"docker"}, applies: (*patient).hasDocker, look: lookContainer},
-	{step: 5, id: "registry", title: "Registry", needs: []string{"container"}, applies: (*patient).hasUpstream, look: lookRegistry},
+	{step: 5, id: "registry", title: "Registry", needs: []string{"container"}, applies: (*patient).hasRegistry, look: lookRegistry},
 	{step: 5, id: "users", title: "Users", look: lookUsers},
-	{step: 5, id: "user", title: "Login as a user", needs: []string{"users", "challenge"}, applies: (*patient).hasUser, look: lookUser},
+	{step: 5, id: "user", title: "Login as a user", needs: []string{"users", "challenge", "registry"}, applies: (*patient).hasUser, look: lookUser},
 }

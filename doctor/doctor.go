@@ -111,8 +111,8 @@ func examine(ctx context.Context, p *patient, checks []check, tell func(Result))
 	made := make(map[string]Result)
 	for i := range checks {
 		c := &checks[i]
-		if p.setup == nil && c.id != "config" {
-			// Which of the checks apply is not known.
+		// Without a config it is not known which of them apply.
+		if ctx.Err() != nil || p.setup == nil && c.id != "config" {
 			break
 		}
 		if c.applies != nil && !c.applies(p) {
@@ -129,11 +129,7 @@ func examine(ctx context.Context, p *patient, checks []check, tell func(Result))
 // result makes the check, unless a need of it is not met.
 func (c *check) result(ctx context.Context, p *patient, made map[string]Result) Result {
 	result := Result{ID: c.id, Step: c.step, Title: c.title}
-	for _, need := range c.needs {
-		before, applied := made[need]
-		if !applied || before.Status == OK {
-			continue
-		}
+	if need := c.unmet(made); need != "" {
 		result.hangOn(need, made)
 		return result
 	}
@@ -146,13 +142,31 @@ func (c *check) result(ctx context.Context, p *patient, made map[string]Result) 
 	return result
 }
 
+// unmet returns a need that is not met: one that can be mended, if there is one.
+func (c *check) unmet(made map[string]Result) (id string) {
+	for _, need := range c.needs {
+		switch before, applied := made[need]; {
+		case !applied || before.Status == OK:
+		case before.Status == Wrong:
+			return need
+		case id == "":
+			id = need
+		}
+	}
+	return id
+}
+
 // hangOn makes the result unknown because of an earlier check.
 func (r *Result) hangOn(id string, made map[string]Result) {
 	r.Cause = id
 	if first := made[id].Cause; first != "" {
 		r.Cause = first // of a chain
 	}
-	r.Finding = Finding{Status: Unknown, Seen: []string{fmt.Sprintf("not looked at: mend %q first", made[r.Cause].Title)}}
+	why := fmt.Sprintf("not looked at: mend %q first", made[r.Cause].Title)
+	if made[r.Cause].Status == Unknown {
+		why = fmt.Sprintf("not looked at: %q is not known", made[r.Cause].Title)
+	}
+	r.Finding = Finding{Status: Unknown, Seen: []string{why}}
 }
 
 // hangsOn is for what can't be looked at because of what an earlier check found.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/caddy-nas/caddy-nas-registry/ddnsipv6"
+	"github.com/caddy-nas/caddy-nas-registry/internal/authority"
 )
 
 // patient is what is examined, and what is known of it so far.
@@ -18,10 +19,17 @@ type patient struct {
 	status   *ddnsipv6.Status // check caddy: of the running config; nil if it has no ddns_ipv6
 	selected netip.Addr       // check address: this host's, to be published for the registry's name
 
+	// nameServers is how DNS is asked; zero: through the system's resolvers, and at
+	// port 53. Tests have their own.
+	nameServers authority.Client
+
 	servers  []netip.Addr // check dns: the authoritative servers' addresses, at least one
 	zone     string       // check dns: that of the name, with a final dot
 	official []netip.Addr // check dns_authority: the AAAA records there
 
+	// refused is the ID of the check, credentials or provider, that found credentials
+	// which do not work.
+	refused    string
 	acmeFailed bool                // check acme: the authority or Caddy reports a failure
 	chain      []*x509.Certificate // check tls: as the server sent it, the leaf first
 

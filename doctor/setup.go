@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile" // the adapter "caddyfile"
+	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-nas/caddy-nas-registry/ddnsipv6"
 )
@@ -30,10 +32,12 @@ type setup struct {
 	// htpasswd is the file of users; create is whom to make where it is missing.
 	htpasswd, create string
 
-	// Where the registry is: exactly one of the three.
-	docker   json.RawMessage // the settings of http.reverse_proxy.upstreams.registry_container
-	to       []string        // dial addresses
-	embedded string          // folder
+	// Where the registry is: one of the three, or none where a config in JSON has
+	// it at another place.
+	docker    json.RawMessage // the settings of http.reverse_proxy.upstreams.registry_container
+	to        []string        // dial addresses
+	embedded  string          // folder
+	transport json.RawMessage // how docker and to are spoken with; empty: HTTP
 
 	policies []json.RawMessage // of ddns_ipv6
 	issuers  []json.RawMessage // of the policy for the first name; none: Caddy's own choice
@@ -50,7 +54,11 @@ func lookConfig(_ context.Context, p *patient) Finding {
 		if errors.Is(err, os.ErrNotExist) {
 			return wrong("Name the file: caddy registry-doctor --config <file>.", err.Error())
 		}
-		return wrong("Correct the file; caddy validate --config <file> tells more.", err.Error())
+		if errors.As(err, new(siteError)) {
+			return wrong("Name the config in which a site with a host name has registry_proxy: "+
+				"caddy registry-doctor --config <file>.", p.options.Config+": "+err.Error())
+		}
+		return wrong("Correct the file; caddy validate --config <file> tells more.", p.options.Config+": "+err.Error())
 	}
 	p.setup = s
 	if s.docker == nil {
@@ -60,6 +68,11 @@ func lookConfig(_ context.Context, p *patient) Finding {
 	}
 	return ok(p.options.Config, "registry at https://"+net.JoinHostPort(s.name(), s.port))
 }
+
+// siteError says that a config that may be fine has no registry to examine.
+type siteError string
+
+func (e siteError) Error() string { return string(e) }
 
 // readSetup adapts a config file and finds the registry in it.
 func readSetup(file string) (*setup, error) {
@@ -78,7 +91,7 @@ func readSetup(file string) (*setup, error) {
 
 func parseSetup(text []byte) (*setup, error) {
 	s := &setup{config: text, parsed: new(caddy.Config)}
-	if err := json.Unmarshal(text, s.parsed); err != nil {
+	if err := decode(text, s.parsed); err != nil {
 		return nil, err
 	}
 	s.admin = caddy.DefaultAdminListen
@@ -97,12 +110,26 @@ func parseSetup(text []byte) (*setup, error) {
 		var app struct {
 			Policies []json.RawMessage `json:"policies"`
 		}
-		if err := json.Unmarshal(raw, &app); err != nil {
+		if err := decode(raw, &app); err != nil {
 			return nil, fmt.Errorf("app %s: %w", ddnsipv6.ID, err)
 		}
 		s.policies = app.Policies
 	}
 	return s, s.findAutomation(s.parsed.AppsRaw["tls"])
+}
+
+// decode reads JSON. Its error about a value's type names no types of Go.
+func decode(raw []byte, v any) error {
+	err := json.Unmarshal(raw, v)
+	var mistyped *json.UnmarshalTypeError
+	switch {
+	case !errors.As(err, &mistyped):
+		return err
+	case mistyped.Field == "":
+		return fmt.Errorf("it is a %s", mistyped.Value)
+	default:
+		return fmt.Errorf("%s in the place of %s", mistyped.Value, mistyped.Field)
+	}
 }
 
 // findRegistry looks for the first site with rules for a registry.
@@ -114,7 +141,7 @@ func (s *setup) findRegistry(raw json.RawMessage) error {
 		} `json:"servers"`
 	}
 	if len(raw) > 0 {
-		if err := json.Unmarshal(raw, &app); err != nil {
+		if err := decode(raw, &app); err != nil {
 			return fmt.Errorf("app http: %w", err)
 		}
 	}
@@ -126,93 +153,50 @@ func (s *setup) findRegistry(raw json.RawMessage) error {
 	for _, name := range servers {
 		server := app.Servers[name]
 		var found search
-		found.walk(server.Routes, nil)
+		found.routes(server.Routes, nil)
 		if !found.rules {
 			continue
 		}
-		if len(found.hosts) == 0 || len(server.Listen) == 0 {
-			return errors.New("the registry's site has no host name")
+		s.htpasswd, s.create = replaced(found.users.file), found.users.create
+		s.docker, s.to, s.embedded, s.transport = found.docker, found.to, replaced(found.embedded), found.transport
+		if err := s.findNames(found.hosts); err != nil {
+			return err
 		}
-		_, _, port, err := caddy.SplitNetworkAddress(server.Listen[0])
-		if err != nil {
-			return fmt.Errorf("server %s: %w", name, err)
+		if s.port = portOf(server.Listen); s.port == "" {
+			return siteError("the registry's site " + s.name() + " is not at a TCP port")
 		}
-		s.names, s.port = found.hosts, port
-		s.htpasswd, s.create = replaced(found.htpasswd), found.create
-		s.docker, s.to, s.embedded = found.docker, found.to, replaced(found.embedded)
 		return nil
 	}
-	return errors.New("no site has a registry (registry_proxy)")
+	return siteError("no site has a registry (registry_proxy)")
 }
 
-// search is a walk through routes, down to the handlers of a registry.
-type search struct {
-	rules            bool // there is a handler registry_access
-	hosts            []string
-	htpasswd, create string
-	docker           json.RawMessage
-	to               []string
-	embedded         string
-}
-
-// walk looks at a value and all within; hosts are those that lead there.
-func (f *search) walk(value any, hosts []string) {
-	switch v := value.(type) {
-	case []any:
-		for _, element := range v {
-			f.walk(element, hosts)
+// findNames takes the names of the registry's site. What clients use is one
+// without a wildcard.
+func (s *setup) findNames(hosts []string) error {
+	for _, host := range hosts {
+		if !strings.Contains(host, "*") {
+			s.names = append(s.names, host)
 		}
-	case map[string]any:
-		if here := hostsOf(v["match"]); len(here) > 0 {
-			hosts = here
-		}
-		f.handler(v, hosts)
-		for _, key := range []string{"routes", "handle"} {
-			f.walk(v[key], hosts)
-		}
+	}
+	switch {
+	case len(s.names) > 0:
+		return nil
+	case len(hosts) > 0:
+		return siteError("the registry's site " + hosts[0] + " has no name but a wildcard")
+	default:
+		return siteError("the registry's site has no host name")
 	}
 }
 
-// handler takes what is of interest from a handler.
-func (f *search) handler(v map[string]any, hosts []string) {
-	switch v["handler"] {
-	case "registry_access":
-		f.rules, f.hosts = true, hosts
-	case "authentication":
-		providers, _ := v["providers"].(map[string]any)
-		if users, there := providers["htpasswd"].(map[string]any); there {
-			f.htpasswd, _ = users["file"].(string)
-			f.create, _ = users["create"].(string)
-		}
-	case "registry":
-		f.embedded, _ = v["root"].(string)
-	case "reverse_proxy":
-		if dynamic, there := v["dynamic_upstreams"].(map[string]any); there && dynamic["source"] == "registry_container" {
-			f.docker, _ = json.Marshal(dynamic) // it was JSON a moment ago
-		}
-		upstreams, _ := v["upstreams"].([]any)
-		for _, u := range upstreams {
-			if fields, there := u.(map[string]any); there {
-				if dial, there := fields["dial"].(string); there {
-					f.to = append(f.to, replaced(dial))
-				}
-			}
+// portOf returns the first TCP port among addresses to listen on, or "".
+func portOf(listen []string) string {
+	for _, address := range listen {
+		parsed, err := caddy.ParseNetworkAddress(replaced(address))
+		if err == nil && strings.HasPrefix(parsed.Network, "tcp") && parsed.StartPort > 0 {
+			return strconv.FormatUint(uint64(parsed.StartPort), 10)
 		}
 	}
-}
-
-func hostsOf(match any) (hosts []string) {
-	sets, _ := match.([]any)
-	for _, set := range sets {
-		fields, _ := set.(map[string]any)
-		list, _ := fields["host"].([]any)
-		for _, host := range list {
-			if name, there := host.(string); there {
-				hosts = append(hosts, replaced(name))
-			}
-		}
-	}
-	return hosts
+	return ""
 }
 
 // findAutomation looks for the policy of the registry's name.
@@ -229,11 +213,12 @@ func (s *setup) findAutomation(raw json.RawMessage) error {
 			} `json:"policies"`
 		} `json:"automation"`
 	}
-	if err := json.Unmarshal(raw, &app); err != nil {
+	if err := decode(raw, &app); err != nil {
 		return fmt.Errorf("app tls: %w", err)
 	}
 	for _, policy := range app.Automation.Policies {
-		if len(policy.Subjects) == 0 || slices.Contains(policy.Subjects, s.name()) {
+		covers := func(subject string) bool { return certmagic.MatchWildcard(s.name(), replaced(subject)) }
+		if len(policy.Subjects) == 0 || slices.ContainsFunc(policy.Subjects, covers) {
 			s.issuers, s.managers = policy.Issuers, policy.Managers
 			return nil
 		}

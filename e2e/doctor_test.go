@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
 
 	"github.com/caddy-nas/caddy-nas-registry/doctor"
 	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
@@ -208,7 +209,7 @@ var ofSynology = []ailment{
 	},
 	{
 		check: "dns", hang: "dns_authority dns_foreign dns_ipv4 dns_resolver connection",
-		cause: func(h *house) { h.service.FailDNS(-1, 1<<30) },
+		cause: func(h *house) { h.service.FailDNS(dns.RcodeRefused, 1<<30) },
 		cure:  func(h *house) { h.service.FailDNS(0, 0) },
 	},
 	{

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/timeouts"
 
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/access"
+	_ "github.com/caddy-nas/caddy-nas-registry/registryproxy/certificates" // the admin endpoint has how they were obtained
 )
 
 const (

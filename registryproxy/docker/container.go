@@ -40,37 +40,17 @@ type candidate struct {
 // choose returns the candidates among cs, by name, and if there are none, why.
 // own are the networks that this process' own container is on.
 func choose(cs []container, s settings, own []string, now time.Time) (candidates []candidate, why string) {
-	var matching []container
-	for _, c := range cs {
-		// Docker has filtered already; not everything that speaks its API
-		// filters by the same rules.
-		if s.label.matches(c.labels) && (s.name == "" || s.name == c.name) {
-			matching = append(matching, c)
-		}
-	}
-	slices.SortFunc(matching, func(a, b container) int {
-		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.id, b.id))
-	})
-
+	matching := match(cs, s)
 	var problems []string
 	runs := false
 	for _, c := range matching {
-		if c.state != "running" {
-			problems = append(problems, c.name+" "+describeState(c, now))
-			continue
-		}
-		runs = true
-		addr, problem := chooseAddress(c, s.network, own)
+		runs = runs || c.state == "running"
+		candidate, problem := assess(c, s, own, now)
 		if problem != "" {
 			problems = append(problems, c.name+" "+problem)
 			continue
 		}
-		candidates = append(candidates, candidate{
-			id:        c.id,
-			name:      c.name,
-			addr:      netip.AddrPortFrom(addr, choosePort(c, s.port)),
-			unhealthy: c.unhealthy,
-		})
+		candidates = append(candidates, candidate)
 	}
 	if len(candidates) > 0 {
 		return candidates, ""
@@ -86,6 +66,38 @@ func choose(cs []container, s settings, own []string, now time.Time) (candidates
 	default:
 		return nil, fmt.Sprintf("%d containers match and none can be used: %s", n, enumerate(problems))
 	}
+}
+
+// match returns those of cs that s describes, by name.
+func match(cs []container, s settings) (matching []container) {
+	for _, c := range cs {
+		// Docker has filtered already; not everything that speaks its API
+		// filters by the same rules.
+		if s.label.matches(c.labels) && (s.name == "" || s.name == c.name) {
+			matching = append(matching, c)
+		}
+	}
+	slices.SortFunc(matching, func(a, b container) int {
+		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.id, b.id))
+	})
+	return matching
+}
+
+// assess returns a container as a candidate, or what stands against it.
+func assess(c container, s settings, own []string, now time.Time) (candidate, string) {
+	if c.state != "running" {
+		return candidate{}, describeState(c, now)
+	}
+	addr, problem := chooseAddress(c, s.network, own)
+	if problem != "" {
+		return candidate{}, problem
+	}
+	return candidate{
+		id:        c.id,
+		name:      c.name,
+		addr:      netip.AddrPortFrom(addr, choosePort(c, s.port)),
+		unhealthy: c.unhealthy,
+	}, ""
 }
 
 // describeState says what a container does that is not running.

@@ -27,6 +27,10 @@ type engine interface {
 	// containers returns all that match s, whatever their state.
 	containers(ctx context.Context, s settings) ([]container, error)
 
+	// version returns those of Docker and of the API that is spoken with it;
+	// empty what Docker, or a proxy before it, keeps to itself.
+	version(ctx context.Context) (Version, error)
+
 	// networks returns the names of the networks that a container is on.
 	// Where there is no such container, that is none and no error.
 	networks(ctx context.Context, id string) ([]string, error)
@@ -176,6 +180,26 @@ func fromInspect(r dockercontainer.InspectResponse) container {
 		}
 	}
 	return c
+}
+
+func (a *api) version(ctx context.Context) (Version, error) {
+	ping, err := a.client.Ping(ctx)
+	if err != nil {
+		// Lists may be permitted nevertheless.
+		if err = a.failure(err); !errors.As(err, new(refusal)) {
+			return Version{}, err
+		}
+	}
+	v := Version{API: ping.APIVersion}
+	server, err := a.client.ServerVersion(ctx)
+	if err != nil {
+		if err = a.failure(err); !errors.As(err, new(refusal)) {
+			return Version{}, err
+		}
+		return v, nil
+	}
+	v.Engine = server.Version
+	return v, nil
 }
 
 func (a *api) networks(ctx context.Context, id string) ([]string, error) {

@@ -27,6 +27,20 @@ type settings struct {
 // Source: https://github.com/moby/moby/blob/v28.5.2/daemon/names/names.go
 var containerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 
+// resolve replaces placeholders, sets the defaults and reads the options.
+func (u *Upstreams) resolve() (settings, error) {
+	if err := u.replacePlaceholders(); err != nil {
+		return settings{}, err
+	}
+	if u.Label == "" && u.Name == "" {
+		u.Label = defaultLabel
+	}
+	if u.Host == "" {
+		u.Host = defaultHost
+	}
+	return u.parse()
+}
+
 // replacePlaceholders replaces them in all options. A placeholder without a
 // value is an error: a name that turns out empty would match any container.
 func (u *Upstreams) replacePlaceholders() error {

@@ -112,17 +112,8 @@ func (*Upstreams) CaddyModule() caddy.ModuleInfo {
 // which only reads.
 func (u *Upstreams) Provision(ctx caddy.Context) error {
 	u.logger = ctx.Logger()
-	if err := u.replacePlaceholders(); err != nil {
-		return err
-	}
-	if u.Label == "" && u.Name == "" {
-		u.Label = defaultLabel
-	}
-	if u.Host == "" {
-		u.Host = defaultHost
-	}
 	var err error
-	if u.settings, err = u.parse(); err != nil {
+	if u.settings, err = u.resolve(); err != nil {
 		return err
 	}
 

@@ -34,6 +34,8 @@ func (m *memoryEngine) containers(ctx context.Context, _ settings) ([]container,
 	return nil, nil
 }
 
+func (m *memoryEngine) version(context.Context) (Version, error) { return Version{}, nil }
+
 func (m *memoryEngine) networks(context.Context, string) ([]string, error) { return m.own, nil }
 
 func (m *memoryEngine) events(ctx context.Context, _ time.Time, _ func()) error {

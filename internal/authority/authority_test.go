@@ -1,4 +1,4 @@
-package ddnsipv6
+package authority
 
 import (
 	"context"
@@ -18,8 +18,8 @@ import (
 )
 
 // authorityOf asks the zones of n, which stands for the resolver as well.
-func authorityOf(n *testenv.Named) *authority {
-	return &authority{resolvers: []string{n.Address}, port: n.Port}
+func authorityOf(n *testenv.Named) *Client {
+	return &Client{Resolvers: []string{n.Address}, Port: n.Port}
 }
 
 func TestAuthority(t *testing.T) {
@@ -166,7 +166,7 @@ func TestAuthorityUnknown(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			a := &authority{resolvers: []string{resolver.Address}, port: tc.port(t)}
+			a := &Client{Resolvers: []string{resolver.Address}, Port: tc.port(t)}
 			got, err := a.AAAA(t.Context(), "nas.example.org.", "example.org.")
 			if err == nil || !strings.Contains(err.Error(), tc.cause) {
 				t.Fatalf("got %v and the error %v, want %q", got, err, tc.cause)
@@ -238,7 +238,7 @@ func TestAuthorityNextServer(t *testing.T) {
 func TestAuthorityNextResolver(t *testing.T) {
 	n := testenv.StartNamed(t, testenv.Zone{Name: "example.org.", Records: []string{"nas AAAA 2001:db8::1"}})
 	refusing := testenv.StartNamed(t, testenv.Zone{Name: "example.net."})
-	a := &authority{resolvers: []string{refusing.Address, n.Address}, port: n.Port}
+	a := &Client{Resolvers: []string{refusing.Address, n.Address}, Port: n.Port}
 	got, err := a.AAAA(t.Context(), "nas.example.org.", "example.org.")
 	if err != nil || !slices.Equal(addrStrings(got), []string{"2001:db8::1"}) {
 		t.Errorf("got %v, %v", got, err)
@@ -258,9 +258,9 @@ func TestAuthorityHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range []*authority{
-		{resolvers: []string{n.Address}, port: port},
-		{resolvers: []string{silent.LocalAddr().String()}},
+	for _, a := range []*Client{
+		{Resolvers: []string{n.Address}, Port: port},
+		{Resolvers: []string{silent.LocalAddr().String()}},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		received := make(chan struct{})
