@@ -15,11 +15,9 @@ import (
 // TestDSMCertificate is the house in which DSM keeps the name and its certificate,
 // and Caddy follows. The test does what DSM does.
 func TestDSMCertificate(t *testing.T) {
-	t.Parallel()
-	if !testenv.Namespace(t) {
+	if !inHouse(t) {
 		return
 	}
-	testenv.Time(t)
 	h := newHouse(t, int(validity.Seconds()))
 	h.env("COMPOSE_FILE=compose.yaml:compose.dsm-certificate.yaml", "SYNOLOGY_CERTIFICATES="+h.checkout+"/archive")
 	h.service.SetAddresses(name, h.address)

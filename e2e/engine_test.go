@@ -74,14 +74,13 @@ func (e *engine) load(file string) {
 	e.run("docker", "load", "--quiet", "--input", file)
 }
 
-// loadCaddy gives the engine Caddy's image, in which the world trusts other roots.
-func (e *engine) loadCaddy(i images, roots []byte) (name string) {
+// loadCaddy gives the engine the image houseImage.
+func (e *engine) loadCaddy(i images, roots []byte) {
 	e.t.Helper()
 	e.load(i.caddy)
 	e.write("image/roots.pem", string(roots))
 	e.write("image/Dockerfile", "FROM "+i.name+"\nCOPY roots.pem /etc/ssl/certs/ca-certificates.crt\n")
-	e.run("docker", "build", "--quiet", "--tag", "caddy-of-the-house", filepath.Join(e.dir, "image"))
-	return "caddy-of-the-house"
+	e.run("docker", "build", "--quiet", "--tag", houseImage, filepath.Join(e.dir, "image"))
 }
 
 // newImage makes an image of one layer of random bytes, which no compression

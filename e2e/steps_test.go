@@ -19,11 +19,9 @@ import (
 // TestSynology is the house in which Caddy keeps the name and obtains the
 // certificate.
 func TestSynology(t *testing.T) {
-	t.Parallel()
-	if !testenv.Namespace(t) {
+	if !inHouse(t) {
 		return
 	}
-	testenv.Time(t)
 	h := newHouse(t, int(validity.Seconds()))
 	h.env("COMPOSE_FILE=compose.yaml:compose.synology.yaml")
 	h.useService()

@@ -24,6 +24,8 @@ const (
 	NeedPrograms = "programs"
 	// NeedNamespaces is the kernel's permission to make network namespaces.
 	NeedNamespaces = "namespaces"
+	// NeedRoot is to be root, for a Docker engine in a namespace.
+	NeedRoot = "root"
 	// NeedTime are tests that wait for minutes or move gigabytes.
 	NeedTime = "time"
 )
@@ -50,6 +52,14 @@ func Time(t testing.TB) {
 	t.Helper()
 	if !Long() {
 		t.Skip("takes long: runs with REQUIRE=time")
+	}
+}
+
+// Root ends the test unless it is run by root.
+func Root(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Missing(t, NeedRoot, "the user is not root")
 	}
 }
 
