@@ -39,8 +39,8 @@ const namespaceEnv = "TESTENV_NAMESPACE"
 // reason, the log. It must be the first thing that a test does, and not in a
 // subtest; the test may have subtests. Several may be parallel.
 //
-// The process has its own mounts, too, and no capability outside if it is not
-// run by root. Files and the loopback addresses of the host are as they were,
+// The process has its own mounts, too. If it is run by root, all that it starts
+// ends with it; otherwise it has no capability outside. Files and the loopback addresses of the host are as they were,
 // but nothing there listens on them.
 //
 // Where the kernel does not permit it, the test is skipped (see [Missing]).
@@ -53,6 +53,11 @@ func Namespace(t testing.TB) bool {
 		// What the test mounts stays here; systemd shares mounts otherwise.
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			Missing(t, NeedNamespaces, "making mounts private: "+err.Error())
+		}
+		if os.Geteuid() == 0 { // and so has processes of its own, see namespaced
+			if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+				Missing(t, NeedNamespaces, "mounting /proc: "+err.Error())
+			}
 		}
 		IP(t, "link", "set", "lo", "up")
 		return true
@@ -110,7 +115,10 @@ func namespaced(t testing.TB) *exec.Cmd {
 	cmd.Env = append(os.Environ(), namespaceEnv+"="+t.Name())
 	cmd.WaitDelay = 10 * time.Second // for programs left behind that hold its output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
-	if os.Geteuid() != 0 {
+	if os.Geteuid() == 0 {
+		// All that it starts ends with it, even if it is killed or times out.
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWPID
+	} else {
 		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
