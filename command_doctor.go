@@ -75,6 +75,9 @@ func examine(cmd *cobra.Command, options doctor.Options, asJSON bool) error {
 		if err != nil {
 			return fmt.Errorf("reading the password: %w", err)
 		}
+		if password == "" {
+			return fmt.Errorf("the password of %s is missing: type it, or write it to standard input", options.User)
+		}
 		options.Password = password
 	}
 	// What modules log while they are looked at is kept, and never shown: the

@@ -136,6 +136,14 @@ func TestDoctorErrors(t *testing.T) {
 	}
 }
 
+// TestDoctorNoPassword: an empty one is not tried.
+func TestDoctorNoPassword(t *testing.T) {
+	stdout, stderr, status := doctorRuns(t, nil, "--config", doctorConfig(t), "--user", "alice")
+	if status != 1 || stdout != "" || !strings.Contains(stderr, "the password of alice is missing") {
+		t.Errorf("status %d: %s%s", status, stdout, stderr)
+	}
+}
+
 // TestDoctorStatus: all three statuses get through Caddy, without a word.
 func TestDoctorStatus(t *testing.T) {
 	for status := range 3 {

@@ -10,10 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/google/go-cmp/cmp"
 	"github.com/libdns/libdns"
-
-	"github.com/caddy-nas/caddy-nas-registry/internal/redact"
 )
 
 // TestOtherSettings: the same provider with other settings may be another
@@ -265,19 +262,4 @@ func TestReadErrors(t *testing.T) {
 			t.Errorf("told %d times", n)
 		}
 	})
-}
-
-// TestLiteralSecrets finds secrets that are written into a config.
-func TestLiteralSecrets(t *testing.T) {
-	for config, want := range map[string][]string{
-		`{"name": "cloudflare", "api_token": "abc"}`:                            {"api_token"},
-		`{"name": "cloudflare", "api_token": "{env.TOKEN}"}`:                    nil,
-		`{"name": "rfc2136", "key_name": "a", "key_alg": "b", "key": "c"}`:      {"key"},
-		`{"name": "x", "dsm": {"password": "p", "password_file": "/run/p"}}`:    {"dsm.password"},
-		`{"name": "x", "accounts": [{"secret": "p"}], "credentials_file": "f"}`: {"accounts.secret"},
-	} {
-		if diff := cmp.Diff(want, redact.LiteralSecrets(json.RawMessage(config))); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", config, diff)
-		}
-	}
 }

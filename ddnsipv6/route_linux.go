@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -23,23 +24,39 @@ func defaultRoutes(ctx context.Context) ([]Route, error) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 
 	var read reading
-	if err := dump(conn, unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), read.link); err != nil {
-		return nil, fmt.Errorf("listing interfaces: %w", err)
+	err = dump(conn, unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), read.link)
+	if err == nil {
+		err = dump(conn, unix.RTM_GETROUTE, ofIPv6(unix.SizeofRtMsg), read.route)
 	}
-	if err := dump(conn, unix.RTM_GETROUTE, ofIPv6(unix.SizeofRtMsg), read.route); err != nil {
+	if ctx.Err() != nil {
+		err = ctx.Err() // and not that the socket is closed
+	}
+	if err != nil {
 		return nil, fmt.Errorf("listing routes: %w", err)
 	}
 	return read.defaults(), nil
 }
 
-// defaults returns the default routes over the interfaces that addresses are taken
-// from.
+// defaults returns the default routes of the lowest metric: those that lead over
+// the interfaces of [defaultLinks].
 func (r *reading) defaults() []Route {
-	best := defaultLinks(r.routes)
+	var best []*rtnetlink.RouteMessage
+	for i := range r.routes {
+		m := &r.routes[i]
+		if m.DstLength != 0 || len(nextHops(m)) == 0 {
+			continue
+		}
+		if len(best) > 0 && m.Attributes.Priority < best[0].Attributes.Priority {
+			best = nil
+		}
+		if len(best) == 0 || m.Attributes.Priority == best[0].Attributes.Priority {
+			best = append(best, m)
+		}
+	}
 	var list []Route
 	add := func(index uint32, gateway net.IP) {
 		at := slices.IndexFunc(r.links, func(l link) bool { return l.index == index })
-		if at < 0 || !slices.Contains(best, index) {
+		if at < 0 {
 			return
 		}
 		route := Route{Interface: r.links[at].name}
@@ -50,11 +67,7 @@ func (r *reading) defaults() []Route {
 			list = append(list, route)
 		}
 	}
-	for i := range r.routes {
-		m := &r.routes[i]
-		if m.DstLength != 0 {
-			continue
-		}
+	for _, m := range best {
 		if m.Attributes.OutIface != 0 && m.Flags&unix.RTNH_F_DEAD == 0 {
 			add(m.Attributes.OutIface, m.Attributes.Gateway)
 		}

@@ -49,7 +49,7 @@ func (p *patient) acme() (list []ca) {
 		}
 		list = append(list, c)
 	}
-	if len(p.setup.issuers) == 0 && len(p.setup.managers) == 0 && p.isPublic() {
+	if len(p.setup.issuers) == 0 && len(p.setup.managers) == 0 && !p.setup.byHand() && p.isPublic() {
 		list = []ca{{directory: certmagic.LetsEncryptProductionCA}}
 	}
 	return list
@@ -62,10 +62,13 @@ func (p *patient) hasACME() bool { return len(p.acme()) > 0 }
 // and how Caddy fared last: the patient's acmeFailed.
 func lookACME(ctx context.Context, p *patient) Finding {
 	var findings []Finding
-	for _, c := range p.acme() {
+	for i, c := range p.acme() {
 		directory := p.lookDirectory(ctx, c)
 		if directory.cause != "" {
 			return directory
+		}
+		if i > 0 && findings[0].Status == OK { // the others are spare ones
+			directory = ok(append(directory.Seen, "it is asked only where the one before fails")...)
 		}
 		findings = append(findings, directory, p.lookAccount(ctx, c))
 	}
@@ -102,7 +105,10 @@ func (p *patient) lookDirectory(ctx context.Context, c ca) Finding {
 	if err != nil {
 		return wrong("Correct the authority's trusted roots in the config.", err.Error())
 	}
-	err = readDirectory(ctx, client, c.directory)
+	// The other authorities, and how Caddy fared, need time, too.
+	limited, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	err = readDirectory(limited, client, c.directory)
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &dns) && !dns.IsNotFound && p.isPublic() && p.zone == "":

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
@@ -115,6 +117,12 @@ func TestACME(t *testing.T) {
 			},
 		},
 		{
+			name: "a spare authority is away", status: OK, seen: []string{"connection refused", "only where the one before fails"},
+			change: func(t *testing.T, p *patient) {
+				p.setup.issuers = append(p.setup.issuers, fmt.Appendf(nil, `{"module":"acme","ca":"https://localhost:%d/dir"}`, testenv.FreePort(t)))
+			},
+		},
+		{
 			name: "not an authority", status: Wrong, advice: "Correct the authority's URL", seen: []string{"404 Not Found"},
 			change: func(_ *testing.T, p *patient) {
 				p.setup.issuers = []json.RawMessage{fmt.Appendf(nil, `{"module":"acme","ca":"%s/wrong","trusted_roots_pem_files":[%q]}`, pebble.Directory, pebble.RootFile)}
@@ -161,8 +169,10 @@ func TestHasACME(t *testing.T) {
 	for _, test := range []struct {
 		name, site        string
 		issuers, managers []json.RawMessage
+		certificates      string
 		want              bool
 	}{
+		{name: "files", site: "nas.example.org", certificates: `{"load_files":[{"certificate":"/c.pem","key":"/k.pem"}]}`},
 		{name: "Caddy's own choice", site: "nas.example.org", want: true},
 		{name: "of a private name", site: "nas.lan"},
 		{name: "a source of certificates", site: "nas.example.org", managers: []json.RawMessage{[]byte(`{"via":"synology"}`)}},
@@ -170,7 +180,11 @@ func TestHasACME(t *testing.T) {
 		{name: "Caddy's own authority", site: "nas.example.org", issuers: []json.RawMessage{[]byte(`{"module":"internal"}`)}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := &patient{setup: &setup{names: []string{test.site}, issuers: test.issuers, managers: test.managers}}
+			app := fmt.Appendf(nil, `{"certificates":%s}`, cmp.Or(test.certificates, "null"))
+			p := &patient{setup: &setup{
+				names: []string{test.site}, issuers: test.issuers, managers: test.managers,
+				parsed: &caddy.Config{AppsRaw: caddy.ModuleMap{"tls": app}},
+			}}
 			if got := p.hasACME(); got != test.want {
 				t.Errorf("got %v", got)
 			}

@@ -127,6 +127,9 @@ func judgeAddresses(status ddnsipv6.PolicyStatus, name string) (finding Finding,
 		}
 		if n.Wanted != "" && n.Wanted != wanted {
 			wanted, of = n.Wanted, "another device, as the config says"
+			if slices.ContainsFunc(status.Addresses, func(a ddnsipv6.AddressStatus) bool { return a.Address == wanted }) {
+				of = "this machine, as the config says"
+			}
 		}
 	}
 	seen := addressLines(status)

@@ -63,6 +63,11 @@ func TestJudgeAddresses(t *testing.T) {
 			names: []ddnsipv6.NameStatus{{Name: "NAS.example.org", Wanted: "2600:1::5"}}, seen: []string{"another device"},
 		},
 		{
+			name: "a suffix of this machine", selected: good, want: "2600:1::5", status: OK,
+			addresses: []ddnsipv6.AddressStatus{usable, {Address: "2600:1::5", Usable: true}},
+			names:     []ddnsipv6.NameStatus{{Name: "nas.example.org", Wanted: "2600:1::5"}}, seen: []string{"2600:1::5, of this machine"},
+		},
+		{
 			name: "wildcard", addresses: []ddnsipv6.AddressStatus{usable}, selected: good, want: "2600:1::5", status: OK,
 			names: []ddnsipv6.NameStatus{{Name: "*.example.org", Wanted: "2600:1::5"}},
 		},

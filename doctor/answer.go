@@ -97,7 +97,7 @@ func judgeSilence(where string, err error, inDocker bool) Finding {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return wrong(fix("Run Caddy in the host's network, as compose.yaml does, or in that of the registry.", inDocker),
 			where+": no way leads there from here")
-	case isTimeout(err):
+	case timedOut(err):
 		return wrong(fix("Restart it: docker compose restart registry; docker compose logs registry may say why.", inDocker),
 			fmt.Sprintf("%s does not answer within %s", where, answerTimeout))
 	case errors.As(err, &untrusted):
@@ -108,11 +108,6 @@ func judgeSilence(where string, err error, inDocker bool) Finding {
 	default:
 		return wrong(fix(advisePort, inDocker), where+" does not speak HTTP: "+cause(err), "what is there is not a registry")
 	}
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // cause is an error without the request that it came of, and what the other side

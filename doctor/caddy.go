@@ -54,7 +54,7 @@ func lookCaddy(ctx context.Context, p *patient) Finding {
 	seen := "its admin endpoint answers at " + p.setup.admin
 	where, same := compareConfigs(p.setup.config, running)
 	if !same {
-		return wrong(reloadAdvice, seen, "it runs another config than the file has: the file has changed since Caddy loaded it", "the first difference is in "+where)
+		return wrong(reloadAdvice, seen, "it runs another config than the file has: that, or a variable in it, has changed since Caddy loaded it", "the first difference is in "+where)
 	}
 	if _, there := p.setup.parsed.AppsRaw[ddnsipv6.ID]; there {
 		p.status = readStatus(ctx, client)
@@ -81,6 +81,7 @@ func (p *patient) caddySilent(ctx context.Context, err error) Finding {
 	}
 	if conn, dialErr := p.dial(ctx); dialErr == nil {
 		conn.Close()
+		p.outside = missing
 		return unknown(insideAdvice, "something serves at port "+p.setup.port+", but Caddy's admin endpoint can't be asked", err.Error())
 	}
 	if !missing {

@@ -44,6 +44,10 @@ func lookCertificate(ctx context.Context, p *patient) Finding {
 	return wrong(p.setup.renewalAdvice(), seen...)
 }
 
+// maxDue is the most that may be left of a certificate that is due for renewal: one
+// for a year or longer is changed by hand in its last weeks.
+const maxDue = 15 * 24 * time.Hour
+
 // judgeLifetime says how long a certificate is valid, and whether that is as it
 // should be: Caddy and DSM renew when a third of the lifetime is left.
 func judgeLifetime(leaf *x509.Certificate, now time.Time) (seen string, valid bool) {
@@ -54,7 +58,7 @@ func judgeLifetime(leaf *x509.Certificate, now time.Time) (seen string, valid bo
 		return fmt.Sprintf("is valid only from %s on", leaf.NotBefore.UTC().Format("2006-01-02 15:04 UTC")), false
 	case left < 0:
 		return fmt.Sprintf("has expired %s ago, at %s", span(-left), until), false
-	case left < leaf.NotAfter.Sub(leaf.NotBefore)/6:
+	case left < min(leaf.NotAfter.Sub(leaf.NotBefore)/6, maxDue):
 		return fmt.Sprintf("expires in %s, at %s, and is long due for renewal", span(left), until), false
 	}
 	return fmt.Sprintf("valid for another %s, until %s", span(left), until), true

@@ -25,7 +25,7 @@ var checks = []check{
 	{step: 1, id: "dns_ipv4", title: "No A record", needs: []string{"dns"}, applies: (*patient).isPublic, look: lookDNSIPv4},
 	{step: 1, id: "dns_resolver", title: "Resolver", needs: []string{"dns_authority"}, applies: (*patient).isPublic, look: lookDNSResolver},
 
-	{step: 2, id: "credentials", title: "Credentials", applies: (*patient).hasCredentials, look: lookCredentials},
+	{step: 2, id: "credentials", title: "Credentials", applies: (*patient).hasCredentials, inside: true, look: lookCredentials},
 	{step: 2, id: "provider", title: "Login at the DNS provider", needs: []string{"credentials"}, applies: (*patient).mayLogin, look: lookProvider},
 	{step: 2, id: "acme", title: "Certificate authority", needs: []string{"caddy"}, applies: (*patient).hasACME, look: lookACME},
 
@@ -36,9 +36,9 @@ var checks = []check{
 	{step: 4, id: "challenge", title: "Request for a password", needs: []string{"tls"}, look: lookChallenge},
 	{step: 4, id: "connection", title: "Connection by name", needs: []string{"dns_resolver", "certificate", "chain", "challenge"}, applies: (*patient).isPublic, look: lookConnection},
 
-	{step: 5, id: "docker", title: "Docker", applies: (*patient).hasDocker, look: lookDocker},
+	{step: 5, id: "docker", title: "Docker", applies: (*patient).hasDocker, inside: true, look: lookDocker},
 	{step: 5, id: "container", title: "Container", needs: []string{"docker"}, applies: (*patient).hasDocker, look: lookContainer},
-	{step: 5, id: "registry", title: "Registry", needs: []string{"container"}, applies: (*patient).hasRegistry, look: lookRegistry},
-	{step: 5, id: "users", title: "Users", look: lookUsers},
+	{step: 5, id: "registry", title: "Registry", needs: []string{"container"}, applies: (*patient).hasRegistry, inside: true, look: lookRegistry},
+	{step: 5, id: "users", title: "Users", inside: true, look: lookUsers},
 	{step: 5, id: "user", title: "Login as a user", needs: []string{"users", "challenge", "registry"}, applies: (*patient).hasUser, look: lookUser},
 }

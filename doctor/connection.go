@@ -61,8 +61,8 @@ func lookConnection(ctx context.Context, p *patient) Finding {
 	name := p.setup.name()
 	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip6", name)
 	addresses = onlyIPv6(addresses)
-	if err != nil || len(addresses) == 0 {
-		return hangsOn("dns_resolver")
+	if len(addresses) == 0 {
+		return nameUnknown(name, err)
 	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {
@@ -96,6 +96,20 @@ func lookConnection(ctx context.Context, p *patient) Finding {
 	}
 	return ok(fmt.Sprintf("connected to %s by %s, the certificate verified, asked for a password", conn.RemoteAddr(), tls.VersionName(secure.ConnectionState().Version)),
 		"that was this machine itself: a firewall or the router may still keep others out")
+}
+
+// nameUnknown is for a name that the system finds no IPv6 address of, though the DNS
+// servers know it; err may be nil.
+func nameUnknown(name string, err error) Finding {
+	seen := []string{"programs on this machine find no IPv6 address of " + name}
+	if err != nil {
+		seen = append(seen, err.Error())
+	}
+	var unresolved *net.DNSError
+	if errors.As(err, &unresolved) && !unresolved.IsNotFound {
+		return unknown("Run the doctor again in a minute.", seen...)
+	}
+	return unknown("Look for the name in /etc/hosts of this machine: what stands there wins over the DNS servers.", seen...)
 }
 
 // onlyIPv6 drops the IPv4 addresses that some resolvers answer with.

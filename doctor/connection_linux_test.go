@@ -42,9 +42,7 @@ func TestConnection(t *testing.T) {
 	})
 	t.Run("no IPv6 address", func(t *testing.T) {
 		p.setup.names = []string{"ipv4.example"}
-		if f := lookConnection(t.Context(), p); f.cause != "dns_resolver" {
-			t.Errorf("%+v", f)
-		}
+		says(t, lookConnection(t.Context(), p), Unknown, "find no IPv6 address of ipv4.example", "/etc/hosts")
 	})
 	t.Run("another machine", func(t *testing.T) {
 		other := startSite(t, tlsConfig(issue(t, nil, "me", []string{"localhost"}, nil)), nothing, "localhost")

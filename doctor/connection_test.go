@@ -103,7 +103,7 @@ func TestPinned(t *testing.T) {
 	}, "localhost")
 	p.chain = chainOf(issue(t, nil, "", []string{"localhost"}, nil))
 	p.options.User = "alice"
-	p.setup.htpasswd = usersFile(t, 4)
+	p.setup.htpasswd = usersFile(t)
 	says(t, lookUser(t.Context(), p), Unknown, errOtherCertificate.Error(), "again")
 }
 
@@ -127,6 +127,12 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%s: %s", test.listen, diff)
 		}
 	}
+}
+
+func TestNameUnknown(t *testing.T) {
+	says(t, nameUnknown("nas.example.org", nil), Unknown, "no IPv6 address of nas.example.org", "/etc/hosts")
+	says(t, nameUnknown("nas.example.org", &net.DNSError{Err: "no such host", IsNotFound: true}), Unknown, "no such host", "/etc/hosts")
+	says(t, nameUnknown("nas.example.org", &net.DNSError{Err: "i/o timeout", IsTimeout: true}), Unknown, "i/o timeout", "again")
 }
 
 func TestOnlyIPv6(t *testing.T) {

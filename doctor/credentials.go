@@ -23,7 +23,8 @@ type holder struct {
 	of       string // what it is for
 	name     string // of the module, such as "synology"
 	raw      json.RawMessage
-	provider bool // it is a DNS provider
+	provider bool   // it is a DNS provider
+	domain   string // that it is for, if that is not the registry's
 }
 
 // holders are all that the registry's name needs. The same provider with the same
@@ -34,28 +35,28 @@ func (s *setup) holders() (list []holder) {
 			list = append(list, h)
 		}
 	}
-	for _, raw := range s.policies {
-		var policy struct {
-			Provider json.RawMessage `json:"provider"`
-		}
-		if json.Unmarshal(raw, &policy) == nil {
-			add(holder{"ddns_ipv6", moduleOf(policy.Provider, "name"), policy.Provider, true})
-		}
+	var policy struct {
+		Provider json.RawMessage `json:"provider"`
+	}
+	if json.Unmarshal(s.policy(), &policy) == nil {
+		add(holder{of: "ddns_ipv6", name: moduleOf(policy.Provider, "name"), raw: policy.Provider, provider: true})
 	}
 	for _, raw := range s.issuers {
 		var issuer struct {
 			Challenges struct {
 				DNS struct {
 					Provider json.RawMessage `json:"provider"`
+					Domain   string          `json:"override_domain"`
 				} `json:"dns"`
 			} `json:"challenges"`
 		}
 		if json.Unmarshal(raw, &issuer) == nil {
-			add(holder{"the certificate", moduleOf(issuer.Challenges.DNS.Provider, "name"), issuer.Challenges.DNS.Provider, true})
+			dns := issuer.Challenges.DNS
+			add(holder{of: "the certificate", name: moduleOf(dns.Provider, "name"), raw: dns.Provider, provider: true, domain: replaced(dns.Domain)})
 		}
 	}
 	for _, raw := range s.managers {
-		add(holder{"the certificate", moduleOf(raw, "via"), raw, false})
+		add(holder{of: "the certificate", name: moduleOf(raw, "via"), raw: raw})
 	}
 	return list
 }
@@ -189,8 +190,8 @@ func replacedJSON(raw json.RawMessage) json.RawMessage {
 func lookPlaceholder(what, kind, name string) Finding {
 	if kind == "env" {
 		if os.Getenv(name) == "" {
-			return wrong("Set "+name+" in .env and in compose.yaml, and start Caddy anew: docker compose up -d.",
-				what+": the environment variable "+name+" is not set, or empty")
+			return wrong("Set "+name+" in .env and in compose.yaml, and start Caddy anew: docker compose up -d; without Docker, start the doctor with Caddy's variables.",
+				what+": the environment variable "+name+" is not set here, or empty")
 		}
 		return ok(what + ": the environment variable " + name + " is set")
 	}

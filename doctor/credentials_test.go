@@ -46,7 +46,7 @@ func TestCredentials(t *testing.T) {
 		seen           []string
 	}{
 		{name: "variable", provider: `{"name":"x","api_token":"{env.DOCTOR_TOKEN}"}`, status: OK, seen: []string{"x (for ddns_ipv6)", "DOCTOR_TOKEN is set"}},
-		{name: "missing variable", provider: `{"name":"x","api_token":"{env.DOCTOR_NONE}"}`, status: Wrong, advice: "Set DOCTOR_NONE", seen: []string{"DOCTOR_NONE is not set"}},
+		{name: "missing variable", provider: `{"name":"x","api_token":"{env.DOCTOR_NONE}"}`, status: Wrong, advice: "Set DOCTOR_NONE", seen: []string{"DOCTOR_NONE is not set here"}},
 		{name: "empty variable", provider: `{"name":"x","api_token":"{env.DOCTOR_EMPTY}"}`, status: Wrong, advice: "Set DOCTOR_EMPTY"},
 		{name: "file", provider: fmt.Sprintf(`{"name":"x","api_token":"{file.%s}"}`, written(t, token+"\n", 0o600)), status: OK, seen: []string{"can be read"}},
 		{name: "file that others may read", provider: fmt.Sprintf(`{"name":"x","api_token":"{file.%s}"}`, written(t, token, 0o644)), status: OK, seen: []string{"mode 0644", "chmod 600"}},

@@ -20,17 +20,14 @@ import (
 )
 
 // privateSuffixes are the ends of names that home networks have for themselves,
-// beside those that certmagic knows.
-var privateSuffixes = []string{".lan", ".home", ".localdomain", ".fritz.box"}
+// beside those that certmagic knows, and that of Tailscale, whose addresses are
+// known in its VPN only.
+var privateSuffixes = []string{".lan", ".home", ".localdomain", ".fritz.box", ".ts.net"}
 
 // isPublic tells whether the registry's name is one of the public DNS, that others
 // are to find.
 func (p *patient) isPublic() bool {
-	name := strings.ToLower(p.setup.name())
-	if !certmagic.SubjectQualifiesForPublicCert(name) || certmagic.SubjectIsIP(name) || !strings.Contains(name, ".") {
-		return false
-	}
-	if slices.ContainsFunc(privateSuffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) }) {
+	if !publicName(p.setup.name()) {
 		return false
 	}
 	internal := 0
@@ -40,6 +37,15 @@ func (p *patient) isPublic() bool {
 		}
 	}
 	return internal == 0 || internal < len(p.setup.issuers)
+}
+
+// publicName tells whether a name could be one of the public DNS.
+func publicName(name string) bool {
+	name = strings.ToLower(name)
+	if !certmagic.SubjectQualifiesForPublicCert(name) || certmagic.SubjectIsIP(name) || !strings.Contains(name, ".") {
+		return false
+	}
+	return !slices.ContainsFunc(privateSuffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) })
 }
 
 // moduleOf is the name of a module in JSON, in its inline key.

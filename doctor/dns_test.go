@@ -40,6 +40,7 @@ func TestIsPublic(t *testing.T) {
 		{"nas.internal", nil, false},
 		{"nas.home.arpa", nil, false},
 		{"nas.fritz.box", nil, false},
+		{"nas.tail1234.ts.net", nil, false},
 		{"192.0.2.1", nil, false},
 		{"2001:db8::1", nil, false},
 		{"{env.REGISTRY_DOMAIN}", nil, false},
@@ -103,6 +104,18 @@ func TestDNS(t *testing.T) {
 				}}}
 			},
 		},
+		{ // DSM may choose another address of the NAS, and somebody may want several
+			name: "others of this machine, kept by DSM", records: []string{"nas AAAA " + otherAddr, "nas AAAA 2600:2::1"}, broken: -1,
+			prepare: func(p *patient) { p.status = statusOf(nasAddr, otherAddr, "2600:2::1") },
+		},
+		{
+			name: "another of this machine, kept by Caddy", records: []string{aaaa, "nas AAAA " + otherAddr}, broken: 2, status: Wrong,
+			advice: "Remove", seen: []string{"another: " + otherAddr + ", also of this machine"},
+			prepare: func(p *patient) {
+				p.setup.policies = []json.RawMessage{[]byte(`{"domains":[{"name":"nas.example.org"}]}`)}
+				p.status = statusOf(nasAddr, otherAddr)
+			},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := dnsPatient(testenv.StartNamed(t, zoneWith(test.records...)))
@@ -124,6 +137,32 @@ func TestDNS(t *testing.T) {
 				t.Errorf("zone %q, servers %v", p.zone, p.servers)
 			}
 		})
+	}
+}
+
+// statusOf is a Caddy's that runs, on a machine with usable addresses.
+func statusOf(addresses ...string) *ddnsipv6.Status {
+	policy := ddnsipv6.PolicyStatus{Names: []ddnsipv6.NameStatus{{Name: "nas.example.org"}}}
+	for _, a := range addresses {
+		policy.Addresses = append(policy.Addresses, ddnsipv6.AddressStatus{Address: a, Usable: true})
+	}
+	return &ddnsipv6.Status{Policies: []ddnsipv6.PolicyStatus{policy}}
+}
+
+// An A record of this machine leads clients at home to the right place.
+func TestJudgeIPv4(t *testing.T) {
+	own, router := netip.MustParseAddr("192.168.1.2"), netip.MustParseAddr("203.0.113.1")
+	known := map[netip.Addr]bool{own: true}
+	expectFinding(t, judgeIPv4([]netip.Addr{own}, known), OK, "", "192.168.1.2, of this machine")
+	expectFinding(t, judgeIPv4([]netip.Addr{own, router}, known), Wrong, "Remove the A record", "203.0.113.1")
+}
+
+func TestReachable(t *testing.T) {
+	p := publicPatient()
+	p.status = statusOf(nasAddr)
+	found := p.reachable(t.Context())
+	if !found[netip.MustParseAddr(nasAddr)] || found[netip.MustParseAddr("127.0.0.1")] || found[netip.MustParseAddr("::1")] {
+		t.Errorf("%v", found)
 	}
 }
 
@@ -259,8 +298,19 @@ func TestResolver(t *testing.T) {
 func TestResolverSilent(t *testing.T) {
 	official := []netip.Addr{netip.MustParseAddr(nasAddr)}
 	silent := cached{resolver: "192.0.2.1", err: errors.New("timeout")}
-	expectFinding(t, judgeResolvers(official, []cached{silent, {resolver: "192.0.2.2", addrs: official}}), OK, "", "192.0.2.1: timeout")
-	expectFinding(t, judgeResolvers(official, []cached{silent}), Wrong, "Set a DNS server", "192.0.2.1: timeout")
+	expectFinding(t, judgeResolvers(official, nil, []cached{silent, {resolver: "192.0.2.2", addrs: official}}), OK, "", "192.0.2.1: timeout")
+	expectFinding(t, judgeResolvers(official, nil, []cached{silent}), Wrong, "Set a DNS server", "192.0.2.1: timeout")
+}
+
+// A home network's DNS server may know the machine by another address, or name.
+func TestResolverOfHome(t *testing.T) {
+	official, private := []netip.Addr{netip.MustParseAddr(nasAddr)}, []netip.Addr{netip.MustParseAddr("fd00::1")}
+	home := cached{resolver: "192.0.2.1", addrs: private}
+	own := map[netip.Addr]bool{private[0]: true}
+	expectFinding(t, judgeResolvers(official, own, []cached{home}), OK, "", "has fd00::1, also of this machine")
+	expectFinding(t, judgeResolvers(official, nil, []cached{home}), Wrong, "Wait", "in the place of "+nasAddr)
+	alias := cached{resolver: "192.0.2.1", err: &authority.AliasError{Target: "nas.lan."}}
+	expectFinding(t, judgeResolvers(official, nil, []cached{alias}), OK, "", "alias (CNAME) of nas.lan.")
 }
 
 func withAAAA(addr string, ttl uint32) func(*dns.Msg) {

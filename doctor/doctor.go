@@ -95,7 +95,10 @@ type check struct {
 	// applies tells whether the config has what the check is about. It is called
 	// after all checks before. Nil: always.
 	applies func(*patient) bool
-	look    func(context.Context, *patient) Finding
+	// inside tells that it looks at files, variables or sockets that are others
+	// outside of Caddy's container: there it can't say that something is wrong.
+	inside bool
+	look   func(context.Context, *patient) Finding
 }
 
 // Examine makes all checks that apply, and calls tell with each result as soon as
@@ -136,8 +139,16 @@ func (c *check) result(ctx context.Context, p *patient, made map[string]Result) 
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	result.Finding = c.look(ctx, p)
-	if result.cause != "" {
+	seen := make([]string, len(result.Seen)) // a list in JSON even where it is empty
+	for i, line := range result.Seen {
+		seen[i] = plain(line)
+	}
+	result.Seen, result.Advice = seen, plain(result.Advice)
+	switch {
+	case result.cause != "":
 		result.hangOn(result.cause, made)
+	case c.inside && p.outside && result.Status == Wrong:
+		result.hangOn("caddy", made)
 	}
 	return result
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,6 +84,44 @@ func TestExamine(t *testing.T) {
 				t.Errorf("told otherwise: %s", diff)
 			}
 		})
+	}
+}
+
+// TestOutside: outside of Caddy's container nothing is known to be wrong with what is
+// only there.
+func TestOutside(t *testing.T) {
+	outside := check{id: "caddy", title: "Caddy", look: func(_ context.Context, p *patient) Finding {
+		p.outside = true
+		return unknown("Go in.", "not here")
+	}}
+	report, _ := run(t, ready(), outside,
+		check{id: "a", inside: true, look: saw(wrong("Mend it.", "broken"))},
+		check{id: "b", inside: true, look: saw(ok("fine"))},
+		check{id: "c", look: saw(wrong("Mend it.", "broken"))})
+	want := []Status{Unknown, Unknown, OK, Wrong}
+	for i, r := range report.Results {
+		if r.Status != want[i] {
+			t.Errorf("%s: %+v", r.ID, r)
+		}
+	}
+	if a := report.Results[1]; a.Cause != "caddy" || a.Advice != "" {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestSeenNothing: a program that reads the report finds a list.
+func TestSeenNothing(t *testing.T) {
+	report, _ := run(t, ready(), check{id: "a", look: saw(ok())})
+	if encoded, err := json.Marshal(report); err != nil || !strings.Contains(string(encoded), `"seen":[]`) {
+		t.Errorf("%s, %v", encoded, err)
+	}
+}
+
+// TestPlain: nothing of a server's answer commands a terminal, not even in JSON.
+func TestPlain(t *testing.T) {
+	report, _ := run(t, ready(), check{id: "a", look: saw(wrong("End\u009b2J it.", "one\ntwo \x1b[2J\u009b2J\x7f"))})
+	if r := report.Results[0]; r.Seen[0] != "one two ?[2J?2J?" || r.Advice != "End?2J it." {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -210,6 +210,15 @@ func TestHouse(t *testing.T) {
 			name: "admin endpoint out of reach", breaks: func(s *servedSite) { _ = os.Remove(filepath.Join(s.dir, "admin.sock")) }, options: login,
 			marks: allBut(append(withoutCaddy, "caddy", "?")...), check: "caddy", seen: "admin endpoint can't be asked", advice: "Run the doctor where Caddy runs",
 		},
+		{ // as on the host of Caddy's container
+			name: "Caddy's files out of reach, too", breaks: func(s *servedSite) { _ = os.Remove(filepath.Join(s.dir, "admin.sock")); _ = os.Remove(s.htpasswd) },
+			marks: func() map[string]string {
+				all := allBut(append(withoutCaddy, "caddy", "?", "users", "? caddy")...)
+				delete(all, "user")
+				return all
+			}(),
+			check: "caddy", seen: "admin endpoint can't be asked", advice: "Run the doctor where Caddy runs",
+		},
 		{
 			name: "the authority's root", breaks: func(s *servedSite) { s.renewRoot() }, options: login,
 			marks: allBut("chain", "✗"), check: "chain", seen: "does not know \"Caddy Local Authority - 20", advice: "root certificate",

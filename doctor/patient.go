@@ -17,6 +17,7 @@ type patient struct {
 
 	admin    *http.Client     // check caddy: of its admin endpoint, with any host in the URL; nil if it does not answer
 	status   *ddnsipv6.Status // check caddy: of the running config; nil if it has no ddns_ipv6
+	outside  bool             // check caddy: Caddy serves, but its admin endpoint is not here
 	selected netip.Addr       // check address: this host's, to be published for the registry's name
 
 	// nameServers is how DNS is asked; zero: through the system's resolvers, and at

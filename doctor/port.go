@@ -69,6 +69,8 @@ func (p *patient) portByAnswer(ctx context.Context, seen []string) Finding {
 	switch {
 	case err == nil && got.header.Get("Server") == "Caddy":
 		return ok(append(seen, "it answers as Caddy")...)
+	case err == nil && got.isRegistry() && p.setup.adminAnswers(ctx): // a site may hide its server
+		return ok(append(seen, "it answers as a registry, and Caddy is running")...)
 	case err == nil:
 		return wrong(portAdvice, append(seen, "it does not answer as Caddy does")...)
 	case refused(err) && p.setup.adminAnswers(ctx):
@@ -97,8 +99,11 @@ func (l listener) String() string {
 	return fmt.Sprintf("%s (process %d)", l.name, l.pid)
 }
 
-// isCaddy also knows this process, which is a Caddy.
-func (l listener) isCaddy() bool { return l.name == "caddy" || l.pid != 0 && l.pid == os.Getpid() }
+// isCaddy also knows builds with a longer name, such as caddy_linux_arm64, and this
+// process, which is a Caddy.
+func (l listener) isCaddy() bool {
+	return strings.HasPrefix(l.name, "caddy") || l.pid != 0 && l.pid == os.Getpid()
+}
 
 // takes tells whether the listener is in the way of one that binds to these hosts,
 // or is that one. An empty host is every address.

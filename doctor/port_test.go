@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -202,6 +203,11 @@ func TestLookPort(t *testing.T) {
 		hold(t, "caddy", address)
 		says(t, lookPort(t.Context(), patientAt(t, address, "localhost")), OK, "is held by caddy (process ", "")
 	})
+	t.Run("Caddy of another name", func(t *testing.T) {
+		address := at()
+		hold(t, "caddy_arm64", address)
+		says(t, lookPort(t.Context(), patientAt(t, address, "localhost")), OK, "is held by caddy_arm64 (process ", "")
+	})
 	t.Run("another address", func(t *testing.T) {
 		address := at()
 		hold(t, "otherd", address)
@@ -233,6 +239,17 @@ func TestPortByAnswer(t *testing.T) {
 			says(t, test.p.portByConnection(t.Context(), errors.New("no proc")), test.status, test.seen, test.advice)
 		})
 	}
+	t.Run("Caddy that hides its name", func(t *testing.T) {
+		p := startSite(t, tlsConfig(leaf), func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+			w.WriteHeader(http.StatusUnauthorized)
+		}, "localhost")
+		says(t, p.portByConnection(t.Context(), errors.New("no proc")), Wrong, "does not answer as Caddy does", "REGISTRY_PORT")
+		admin := httptest.NewServer(http.HandlerFunc(nothing))
+		defer admin.Close()
+		p.setup.admin = admin.Listener.Addr().String()
+		says(t, p.portByConnection(t.Context(), errors.New("no proc")), OK, "Caddy is running", "")
+	})
 	free := patientAt(t, "127.0.0.1:"+strconv.Itoa(testenv.FreePort(t)), "localhost")
 	says(t, free.portByConnection(t.Context(), errors.New("no proc")), OK, "nobody answers", "")
 }

@@ -149,6 +149,12 @@ func wrap(text string, width int) []string {
 	return lines
 }
 
+// plain is a text in one line, with nothing that could command a terminal: JSON
+// keeps some of that.
+func plain(text string) string {
+	return strings.Map(printable, strings.Join(strings.Fields(text), " "))
+}
+
 func printable(r rune) rune {
 	if unicode.IsPrint(r) && r != utf8.RuneError {
 		return r

@@ -53,6 +53,9 @@ func (p *patient) lookLogin(ctx caddy.Context, h holder) Finding {
 	case *dnssynology.Module:
 		request = func() (string, error) { return "the credentials are accepted", provider.Check(ctx, p.fqdn()) }
 	case libdns.RecordGetter:
+		if h.domain != "" {
+			return unknown("Look at docker compose logs caddy for whether it accepts the credentials.", what+": it is for another domain, "+h.domain)
+		}
 		if p.zone == "" {
 			return hangsOn("dns")
 		}
@@ -68,7 +71,7 @@ func (p *patient) lookLogin(ctx caddy.Context, h holder) Finding {
 	case errors.Is(err, context.DeadlineExceeded), err != nil && isSilence(err):
 		return unknown("Run the doctor again when the provider can be reached.", what+": "+redact.Text(err.Error(), secrets))
 	case err != nil:
-		return wrong("Correct the credentials at the provider, or in the file or variable that they come from.", what+": "+redact.Text(err.Error(), secrets))
+		return wrong("Mend what the provider complains of: mostly the credentials, in the file or variable that they come from.", what+": "+redact.Text(err.Error(), secrets))
 	}
 	return ok(what + ": " + seen)
 }

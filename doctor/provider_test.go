@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -49,7 +50,7 @@ func TestProvider(t *testing.T) {
 		advice, seen   string
 	}{
 		{name: "accepted", provider: `{"name":"doctor_readable","zone":"example.org.","api_token":"s3cr3t-t0ken"}`, status: OK, seen: "the zone has 3 records"},
-		{name: "refused", provider: `{"name":"doctor_readable","zone":"example.net.","api_token":"s3cr3t-t0ken"}`, status: Wrong, advice: "Correct the credentials", seen: "403 for token …"},
+		{name: "refused", provider: `{"name":"doctor_readable","zone":"example.net.","api_token":"s3cr3t-t0ken"}`, status: Wrong, advice: "mostly the credentials", seen: "403 for token …"},
 		{name: "not to be asked", provider: `{"name":"doctor_write_only"}`, status: Unknown, advice: "docker compose logs", seen: "without a change"},
 		{name: "none", provider: `{"name":"doctor_none"}`, status: Wrong, advice: "settings", seen: "doctor_none"},
 	} {
@@ -71,11 +72,13 @@ func TestProvider(t *testing.T) {
 
 func TestProviderSynology(t *testing.T) {
 	s := synologytest.NewService(t)
-	p := withProvider(fmt.Sprintf(`{"name":"synology","credentials_file":%q,"endpoint":%q,"nameserver":%q}`, s.CredentialsFile(), s.URL, s.DNS))
+	p := publicPatient()
+	p.setup.policies = []json.RawMessage{fmt.Appendf(nil, `{"domains":[{"name":%q},{"name":"other.synology.me"}],`+
+		`"provider":{"name":"synology","credentials_file":%q,"endpoint":%q,"nameserver":%q}}`, s.Hostname, s.CredentialsFile(), s.URL, s.DNS)}
 	p.setup.names = []string{s.Hostname}
 	expectFinding(t, lookProvider(t.Context(), p), OK, "", "accepted")
 	p.setup.names = []string{"other.synology.me"}
-	expectFinding(t, lookProvider(t.Context(), p), Wrong, "Correct the credentials", "synology")
+	expectFinding(t, lookProvider(t.Context(), p), Wrong, "mostly the credentials", "synology")
 	for _, r := range s.Requests() {
 		if r.Command != "heartbeat/pulse" {
 			t.Errorf("it sent %s", r.Command)
@@ -90,9 +93,22 @@ func TestProviderDSM(t *testing.T) {
 		d.URL, d.Account, written(t, "wrong", 0o600), d.CAFile))
 	p.setup.parsed.StorageRaw = fmt.Appendf(nil, `{"module":"file_system","root":%q}`, t.TempDir())
 	for range 3 {
-		expectFinding(t, lookProvider(t.Context(), p), Wrong, "Correct the credentials", "refused")
+		expectFinding(t, lookProvider(t.Context(), p), Wrong, "mostly the credentials", "refused")
 	}
 	if n := d.FailedLogins(); n != 1 {
 		t.Errorf("%d logins failed", n)
 	}
+}
+
+// A provider of other names, or of the domain that a certificate's challenges are
+// delegated to, is not asked for the zone of the registry's.
+func TestProviderOfOthers(t *testing.T) {
+	p := withProvider(`{"name":"doctor_readable","zone":"example.org.","api_token":"one"}`)
+	p.zone = "example.org."
+	p.setup.policies = append(p.setup.policies,
+		[]byte(`{"domains":[{"name":"printer.example.net"}],"provider":{"name":"doctor_readable","zone":"example.net.","api_token":"two"}}`))
+	expectFinding(t, lookProvider(t.Context(), p), OK, "", "the zone has 3 records")
+	p.setup.issuers = []json.RawMessage{[]byte(`{"module":"acme","challenges":{"dns":{"override_domain":"acme.example.net",` +
+		`"provider":{"name":"doctor_readable","zone":"example.net.","api_token":"two"}}}}`)}
+	expectFinding(t, lookProvider(t.Context(), p), Unknown, "docker compose logs", "for another domain, acme.example.net")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -60,7 +61,41 @@ func lookDNSAuthority(ctx context.Context, p *patient) Finding {
 		return p.notRead(err)
 	}
 	p.official = all
+	if p.setup.policy() == nil && !slices.Contains(all, p.selected) {
+		// Who writes the record may have chosen another of this machine's addresses.
+		own := p.reachable(ctx)
+		if i := slices.IndexFunc(all, func(addr netip.Addr) bool { return own[addr] }); i >= 0 {
+			p.selected = all[i]
+		}
+	}
 	return judgeRecords(p.selected, answers, all, p.recordAdvice(), p.attempts())
+}
+
+// reachable are the addresses of this machine at which clients at home reach it:
+// those that are fit to be published, and those of IPv4 and of private networks.
+func (p *patient) reachable(ctx context.Context) map[netip.Addr]bool {
+	found := make(map[netip.Addr]bool)
+	if status, err := p.addressing(ctx); err == nil {
+		for _, a := range status.Addresses {
+			if addr, err := netip.ParseAddr(a.Address); err == nil && a.Usable {
+				found[addr] = true
+			}
+		}
+	}
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return found // only those are known
+	}
+	for _, a := range list {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		if addr := prefix.Addr().Unmap(); !addr.IsLoopback() && (addr.Is4() || addr.IsPrivate()) {
+			found[addr] = true
+		}
+	}
+	return found
 }
 
 // notRead is for records that could not be read, or are none.
@@ -119,7 +154,13 @@ func lookDNSForeign(ctx context.Context, p *patient) Finding {
 			own[addr] = a.Usable
 		}
 	}
-	return judgeForeign(p.selected, p.official, own, p.foreignAdvice())
+	official := slices.Clone(p.official)
+	if p.setup.policy() == nil {
+		// Several of this machine's are as somebody wanted them.
+		reachable := p.reachable(ctx)
+		official = slices.DeleteFunc(official, func(addr netip.Addr) bool { return reachable[addr] })
+	}
+	return judgeForeign(p.selected, official, own, p.foreignAdvice())
 }
 
 func (p *patient) foreignAdvice() string {
@@ -149,7 +190,7 @@ func judgeForeign(selected netip.Addr, official []netip.Addr, own map[netip.Addr
 		}
 	}
 	if len(seen) == 0 {
-		return ok("there is no other AAAA record")
+		return ok("there is no foreign AAAA record")
 	}
 	return wrong(advice, seen...)
 }
@@ -163,12 +204,17 @@ func lookDNSIPv4(ctx context.Context, p *patient) Finding {
 		}
 		return p.notRead(err)
 	}
-	return judgeIPv4(all)
+	return judgeIPv4(all, p.reachable(ctx))
 }
 
-func judgeIPv4(all []netip.Addr) Finding {
+// judgeIPv4 is content with addresses of this machine itself, which clients at home
+// reach.
+func judgeIPv4(all []netip.Addr, own map[netip.Addr]bool) Finding {
 	if len(all) == 0 {
 		return ok("the name has no A record")
+	}
+	if !slices.ContainsFunc(all, func(addr netip.Addr) bool { return !own[addr] }) {
+		return ok("the name has the A record " + listOr(all, "") + ", of this machine")
 	}
 	return wrong("Remove the A record at the DNS provider (in DSM: Control Panel, External Access, DDNS, Edit, IPv4: off), "+
 		"unless the router forwards the port.",

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -40,7 +41,7 @@ func lookDNSResolver(ctx context.Context, p *patient) Finding {
 		return wrong(resolverAdvice, resolvConf+" names no DNS server")
 	}
 	answers := each(resolvers, func(resolver string) cached { return askResolver(ctx, resolver, p.fqdn()) })
-	return judgeResolvers(p.official, answers)
+	return judgeResolvers(p.official, p.reachable(ctx), answers)
 }
 
 func askResolver(ctx context.Context, resolver, fqdn string) cached {
@@ -81,13 +82,17 @@ func ttlOf(r *dns.Msg) uint32 {
 }
 
 // judgeResolvers tells an answer that is merely older from one that lacks what there
-// is. Of several resolvers, one that is silent is passed over by all programs.
-func judgeResolvers(official []netip.Addr, answers []cached) Finding {
+// is. A home network's DNS server may have other addresses of this machine, own, or an
+// alias: the connection shows what that is worth. Of several resolvers, one that is
+// silent is passed over by all programs.
+func judgeResolvers(official []netip.Addr, own map[netip.Addr]bool, answers []cached) Finding {
 	var seen []string
 	silent, lacks, old, wait := 0, false, false, uint32(0)
 	for _, a := range answers {
 		at := "DNS server " + a.resolver
 		switch {
+		case errors.As(a.err, new(*authority.AliasError)):
+			seen = append(seen, at+": "+a.err.Error())
 		case a.err != nil:
 			silent++
 			seen = append(seen, at+": "+a.err.Error())
@@ -100,6 +105,8 @@ func judgeResolvers(official []netip.Addr, answers []cached) Finding {
 				line += fmt.Sprintf(", cached for %d seconds at most", a.ttl)
 			}
 			seen = append(seen, line)
+		case !slices.ContainsFunc(a.addrs, func(addr netip.Addr) bool { return !own[addr] }):
+			seen = append(seen, at+" has "+listOr(a.addrs, "")+", also of this machine")
 		default:
 			old, wait = true, max(wait, a.ttl)
 			seen = append(seen, fmt.Sprintf("%s has %s, cached for %d more seconds, in the place of %s",

@@ -49,7 +49,7 @@ func (s *setup) name() string { return s.names[0] }
 
 // lookConfig reads the config: the patient's setup.
 func lookConfig(_ context.Context, p *patient) Finding {
-	s, err := readSetup(p.options.Config)
+	s, err := readSetup(p.options.Config) //nolint:contextcheck // a matcher is tried on a path, which needs none
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return wrong("Name the file: caddy registry-doctor --config <file>.", err.Error())
@@ -170,14 +170,23 @@ func (s *setup) findRegistry(raw json.RawMessage) error {
 	return siteError("no site has a registry (registry_proxy)")
 }
 
-// findNames takes the names of the registry's site. What clients use is one
-// without a wildcard.
+// findNames takes the names of the registry's site, those of the public DNS first.
+// What clients use is one without a wildcard.
 func (s *setup) findNames(hosts []string) error {
 	for _, host := range hosts {
 		if !strings.Contains(host, "*") {
 			s.names = append(s.names, host)
 		}
 	}
+	slices.SortStableFunc(s.names, func(a, b string) int {
+		switch {
+		case publicName(a) == publicName(b):
+			return 0
+		case publicName(a):
+			return -1
+		}
+		return 1
+	})
 	switch {
 	case len(s.names) > 0:
 		return nil

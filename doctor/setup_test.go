@@ -106,6 +106,9 @@ func TestSetup(t *testing.T) {
 		{"several names", strings.Replace(site(byContainer), " {", ", https://b.example.com:5002 {", 1),
 			with(func(w *told) { w.Names = []string{"reg.example.com", "b.example.com"} })},
 
+		{"a private name before a public one", strings.Replace(site(byContainer), "https://reg.", "https://nas.lan:5002, https://reg.", 1),
+			with(func(w *told) { w.Names = []string{"reg.example.com", "nas.lan"} })},
+
 		{"upstreams of each kind", site("registry_proxy {\nto 127.0.0.1:5003 registry.lan:5004 unix//run/r.sock\nhtpasswd /auth/htpasswd\n}"),
 			with(func(w *told) {
 				w.Docker, w.To = "", []string{"127.0.0.1:5003", "registry.lan:5004", "unix//run/r.sock"}

@@ -24,7 +24,7 @@ func lookTLS(ctx context.Context, p *patient) Finding {
 		return wrong(p.setup.certificateAdvice(), fmt.Sprintf("Caddy has no certificate for %s: %v", name, err))
 	case errors.As(err, &noTLS):
 		return wrong("Write the site's address in the Caddyfile with https:// in front.", "what port "+p.setup.port+" speaks is not TLS")
-	case ctx.Err() != nil || isTimeout(err):
+	case ctx.Err() != nil || timedOut(err):
 		return unknown("Look at docker compose logs caddy, then run the doctor again.", err.Error())
 	}
 	return wrong("Look at docker compose logs caddy.", err.Error())

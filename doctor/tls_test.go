@@ -75,6 +75,7 @@ func TestLookCertificate(t *testing.T) {
 		{"expired just now", issue(t, root, "", both, from(-90*day, -5*time.Minute)), Wrong, "has expired 5 minutes ago", "not renewed"},
 		{"due", issue(t, root, "", both, from(-78*day, 12*day+time.Hour)), Wrong, "expires in 12 days", "not renewed"},
 		{"being renewed", issue(t, root, "", both, from(-70*day, 20*day+time.Hour)), OK, "another 20 days", ""},
+		{"for a year", issue(t, root, "", both, from(-335*day, 30*day+time.Hour)), OK, "another 30 days", ""},
 		{"short", issue(t, root, "", both, from(-6*time.Hour, 6*time.Hour+time.Minute)), OK, "another 6 hours", ""},
 		{"not yet valid", issue(t, root, "", both, from(day, 90*day)), Wrong, "is valid only from", "clock"},
 		{"self-signed", issue(t, nil, "me", both, nil), OK, "signed by itself", ""},

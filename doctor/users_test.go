@@ -10,10 +10,10 @@ import (
 )
 
 // usersFile has the user alice, whose password is "right".
-func usersFile(t *testing.T, cost int) string {
+func usersFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "htpasswd")
-	if err := htpasswd.Set(file, "alice", "right", cost); err != nil {
+	if err := htpasswd.Set(file, "alice", "right", 4); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -62,7 +62,7 @@ func TestLookUsers(t *testing.T) {
 		}, Wrong, "not a regular file", "registry-passwd --file"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := &patient{setup: &setup{htpasswd: usersFile(t, 4)}}
+			p := &patient{setup: &setup{htpasswd: usersFile(t)}}
 			test.breaks(t, p.setup.htpasswd)
 			f := lookUsers(t.Context(), p)
 			if test.name == "no user" {
@@ -77,7 +77,7 @@ func TestUsersForbidden(t *testing.T) {
 	if !withoutCapabilities(t) {
 		return
 	}
-	p := &patient{setup: &setup{htpasswd: usersFile(t, 4)}}
+	p := &patient{setup: &setup{htpasswd: usersFile(t)}}
 	if err := os.Chmod(p.setup.htpasswd, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestLookUser(t *testing.T) {
 				}
 				w.WriteHeader(test.code)
 			}, "localhost")
-			p.chain, p.setup.htpasswd = chainOf(leaf), usersFile(t, 4)
+			p.chain, p.setup.htpasswd = chainOf(leaf), usersFile(t)
 			p.options.User, p.options.Password = "alice", "tried"
 			says(t, lookUser(t.Context(), p), test.status, test.seen, test.advice)
 		})

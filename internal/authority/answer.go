@@ -52,7 +52,8 @@ func authoritative(r *dns.Msg) error {
 }
 
 // AddressesOf returns the values of the address records of fqdn itself that are in
-// an answer, sorted and without duplicates. For an alias that is an [*AliasError].
+// an answer, and of the type that was asked for, sorted and without duplicates. For
+// an alias that is an [*AliasError].
 func AddressesOf(r *dns.Msg, fqdn string) ([]netip.Addr, error) {
 	var list []netip.Addr
 	for _, record := range r.Answer {
@@ -61,6 +62,9 @@ func AddressesOf(r *dns.Msg, fqdn string) ([]netip.Addr, error) {
 		}
 		if rr, ok := record.(*dns.CNAME); ok {
 			return nil, &AliasError{rr.Target}
+		}
+		if len(r.Question) != 1 || record.Header().Rrtype != r.Question[0].Qtype {
+			continue // some servers add the other family
 		}
 		if addr, ok := addressOf(record); ok {
 			list = append(list, addr)

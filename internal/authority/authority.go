@@ -141,6 +141,9 @@ func (c *Client) Zone(ctx context.Context, fqdn string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("finding the zone of %s: %w", fqdn, ended(ctx, err))
 		}
+		if slices.ContainsFunc(r.Answer, func(record dns.RR) bool { return record.Header().Rrtype == dns.TypeCNAME }) {
+			continue // what follows is of the zone that the alias leads to
+		}
 		for _, record := range slices.Concat(r.Answer, r.Ns) {
 			zone := dns.CanonicalName(record.Header().Name)
 			if _, ok := record.(*dns.SOA); ok && dns.IsSubDomain(zone, fqdn) && zone != "." {

@@ -179,9 +179,42 @@ func TestAuthorityUnknown(t *testing.T) {
 	}
 }
 
-// answering is a server that answers queries over UDP with no records, as
-// change leaves them. It returns its port.
+// TestAuthorityOtherType: an address of the other family that a server adds to its
+// answer is no AAAA record.
+func TestAuthorityOtherType(t *testing.T) {
+	resolver := testenv.StartNamed(t, testenv.Zone{Name: "example.org."})
+	port := answering(t, "127.0.0.1:0", func(r *dns.Msg) {
+		r.Authoritative = true
+		r.Answer = append(r.Answer, record(t, "nas.example.org. 60 IN A 192.0.2.1"), record(t, "nas.example.org. 60 IN AAAA 2001:db8::1"))
+	})
+	got, err := (&Client{Resolvers: []string{resolver.Address}, Port: port}).AAAA(t.Context(), "nas.example.org.", "example.org.")
+	if err != nil || !slices.Equal(addrStrings(got), []string{"2001:db8::1"}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func record(t *testing.T, text string) dns.RR {
+	rr, err := dns.NewRR(text)
+	if err != nil {
+		t.Error(err)
+	}
+	return rr
+}
+
+// answering is serving for a server that must not be asked as a resolver.
 func answering(t *testing.T, address string, change func(*dns.Msg)) string {
+	t.Helper()
+	return serving(t, address, func(r *dns.Msg) {
+		if r.RecursionDesired {
+			t.Error("the authoritative server is asked for recursion")
+		}
+		change(r)
+	})
+}
+
+// serving is a server that answers queries over UDP with no records, as change
+// leaves them. It returns its port.
+func serving(t *testing.T, address string, change func(*dns.Msg)) string {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", address)
 	if err != nil {
@@ -189,9 +222,6 @@ func answering(t *testing.T, address string, change func(*dns.Msg)) string {
 	}
 	server := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
 		r := new(dns.Msg).SetReply(query)
-		if query.RecursionDesired {
-			t.Error("the authoritative server is asked for recursion")
-		}
 		change(r)
 		_ = w.WriteMsg(r)
 	})}

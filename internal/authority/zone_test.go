@@ -35,6 +35,24 @@ func TestZone(t *testing.T) {
 	}
 }
 
+// TestZoneOfAlias: the zone that an alias leads to, which a resolver adds to its
+// answer, may be above the alias, and is not the alias's own.
+func TestZoneOfAlias(t *testing.T) {
+	port := serving(t, "127.0.0.1:0", func(r *dns.Msg) {
+		answer := "example.org. 60 IN SOA ns1.example.org. hostmaster.example.org. 1 3600 600 86400 60"
+		if r.Question[0].Name != "example.org." {
+			answer = r.Question[0].Name + " 60 IN CNAME nobody.org."
+			r.Rcode = dns.RcodeNameError
+			r.Ns = append(r.Ns, record(t, "org. 60 IN SOA ns1.org. hostmaster.org. 1 3600 600 86400 60"))
+		}
+		r.Answer = append(r.Answer, record(t, answer))
+	})
+	got, err := (&Client{Resolvers: []string{"127.0.0.1:" + port}}).Zone(t.Context(), "dangling.example.org.")
+	if got != "example.org." {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestServers(t *testing.T) {
 	n := testenv.StartNamed(t, testenv.Zone{Name: "example.org.", Records: []string{
 		"@   NS   nowhere.example.org.example.net.",

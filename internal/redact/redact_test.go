@@ -2,8 +2,9 @@ package redact
 
 import (
 	"encoding/json"
-	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestText(t *testing.T) {
@@ -25,9 +26,18 @@ func TestText(t *testing.T) {
 	}
 }
 
+// TestLiteralSecrets finds secrets that are written into a config.
 func TestLiteralSecrets(t *testing.T) {
-	config := json.RawMessage(`{"name":"x","api_token":"literal","auth_key":"{env.KEY}","dsm":{"password":"literal"},"zone":"example.org"}`)
-	if got := LiteralSecrets(config); !slices.Equal(got, []string{"api_token", "dsm.password"}) {
-		t.Errorf("got %q", got)
+	for config, want := range map[string][]string{
+		`{"name": "cloudflare", "api_token": "abc"}`:                            {"api_token"},
+		`{"name": "cloudflare", "api_token": "{env.TOKEN}"}`:                    nil,
+		`{"name": "rfc2136", "key_name": "a", "key_alg": "b", "key": "c"}`:      {"key"},
+		`{"name": "x", "dsm": {"password": "p", "password_file": "/run/p"}}`:    {"dsm.password"},
+		`{"name": "x", "accounts": [{"secret": "p"}], "credentials_file": "f"}`: {"accounts.secret"},
+		`{"name": "x", "dsm": {"password": "p"}, "api_token": "literal"}`:       {"api_token", "dsm.password"},
+	} {
+		if diff := cmp.Diff(want, LiteralSecrets(json.RawMessage(config))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", config, diff)
+		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 )
 
 // Admin sends a request to Caddy's admin endpoint at a Unix socket, and returns
-// the status code and the body of its answer.
+// the status code and the body of its answer. After a reload the former endpoint
+// may take a connection and close it unanswered as it ends: the request is sent
+// again then.
 func Admin(t testing.TB, socket, method, path string) (int, string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{
@@ -22,10 +24,11 @@ func Admin(t testing.TB, socket, method, path string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var resp *http.Response
+	Eventually(t, "an answer of the admin endpoint", func() (err error) {
+		resp, err = client.Do(req) //nolint:bodyclose // closed below
+		return err
+	})
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {

@@ -114,6 +114,7 @@ func (n *Named) Start(t testing.TB) {
 	// -g: in the foreground, with the log on stderr. Ended in Stop.
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), n.file("named"), "-g", "-n", "1", "-c", n.file("named.conf"))
 	cmd.Stderr = log
+	noOrphan(cmd)
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("starting named: %v", err)
 	}

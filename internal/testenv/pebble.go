@@ -61,6 +61,7 @@ func StartPebble(t testing.TB, dns string, validity int) *Pebble {
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "-config", file, "-strict", "-dnsserver", dns) // ended in Cleanup
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=5")
 	cmd.Stdout, cmd.Stderr = p, p
+	noOrphan(cmd)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

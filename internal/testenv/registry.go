@@ -32,6 +32,7 @@ http: {addr: %q}
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "serve", config) // ended in Cleanup
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
+	noOrphan(cmd)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -94,6 +94,10 @@ var (
 	// named is a value behind the name of a secret, or of a scheme of logins.
 	named = regexp.MustCompile(`(?i)((?:token|(?:api|auth|access)[_-]?key|secret|passw(?:or)?d)(?:["']\s*[:=]\s*|[:=])["']?|authorization\s*:\s*(?:(?:bearer|basic|token)\s+)?|(?:bearer|basic)\s+)[^\s"',;]+`)
 
+	// header is a value behind such a name, as HTTP and prose have them; in prose it
+	// is no secret unless it looks like one.
+	header = regexp.MustCompile(`(?i)((?:token|key|secret|passw(?:or)?d):\s+)([^\s"',;]+)`)
+
 	// opaque may be a key: long, and made of letters and digits.
 	opaque = regexp.MustCompile(`[A-Za-z0-9_+=-]{20,}`)
 	letter = regexp.MustCompile(`[A-Za-z]`)
@@ -103,12 +107,19 @@ var (
 // cleaned removes from a text what may be a secret.
 func cleaned(text string) string {
 	text = named.ReplaceAllString(redact.Text(text, nil), "${1}…")
-	return opaque.ReplaceAllStringFunc(text, func(word string) string {
-		if letter.MatchString(word) && digit.MatchString(word) {
-			return "…"
-		}
-		return word
+	text = header.ReplaceAllStringFunc(text, func(match string) string {
+		parts := header.FindStringSubmatch(match)
+		return parts[1] + mixed(parts[2])
 	})
+	return opaque.ReplaceAllStringFunc(text, mixed)
+}
+
+// mixed hides a word that has letters and digits.
+func mixed(word string) string {
+	if letter.MatchString(word) && digit.MatchString(word) {
+		return "…"
+	}
+	return word
 }
 
 // Routes returns the route of the admin endpoint.

@@ -74,7 +74,9 @@ func TestCleaned(t *testing.T) {
 		{"header", "Authorization: Bearer abc-def", "Authorization: Bearer …"},
 		{"scheme", "sent bearer abcdef: refused", "sent bearer … refused"},
 		{"field", `{"api_key":"abc"} is wrong`, `{"api_key":"…"} is wrong`},
+		{"other header", "X-Auth-Token: abc123\nsent", "X-Auth-Token: …\nsent"},
 		{"prose stays", "bad token: it has expired", "bad token: it has expired"},
+		{"a status stays", "bad token: 401 Unauthorized", "bad token: 401 Unauthorized"},
 		{"by its looks", "invalid credentials Zq3d5EXAMPLEabcdefgh12", "invalid credentials …"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

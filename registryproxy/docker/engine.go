@@ -27,7 +27,7 @@ type engine interface {
 	// containers returns all that match s, whatever their state.
 	containers(ctx context.Context, s settings) ([]container, error)
 
-	// version returns those of Docker and of the API that is spoken with it;
+	// version returns those of Docker and of the newest API that it speaks;
 	// empty what Docker, or a proxy before it, keeps to itself.
 	version(ctx context.Context) (Version, error)
 
