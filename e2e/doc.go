@@ -3,7 +3,7 @@
 // xcaddy.Dockerfile, and minutes:
 //
 //	docker compose build
-//	REQUIRE=docker,namespaces,programs,time go test ./e2e
+//	REQUIRE=docker,namespaces,programs,time,root go test ./e2e
 //
 // The image is caddy-nas-registry, or what CADDY_IMAGE names. It is not built by
 // the tests: after a change, build it again.
@@ -22,6 +22,9 @@
 // that is not as at home: the shipped files run as they are, set by environment
 // variables.
 //
-// Both engines are in namespaces. Where the kernel doesn't allow that, the tests
-// are skipped, or fail if REQUIRE lists "namespaces"; there is no second way.
+// Both engines are in namespaces, with an address space, a /run and processes of
+// their own: that works wherever this was tried, so there is no second way with the
+// NAS as the host itself, which would change the host's firewall and addresses.
+// Where it is not allowed the tests are skipped, or fail if REQUIRE lists
+// "namespaces" or "root".
 package e2e

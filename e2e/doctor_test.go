@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,6 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-nas/caddy-nas-registry/doctor"
-	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 // ailment breaks one thing in the house.
@@ -48,7 +48,7 @@ func TestDoctor(t *testing.T) {
 	h.manual(t)
 	h.ails(t, ofFiles)
 
-	report, _, err := h.examine("", "--user", "testuser", "--login")
+	report, _, err := h.examine(strings.TrimPrefix(login, "testuser:")+"\n", "--user", "testuser", "--login")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,11 +61,11 @@ func TestDoctor(t *testing.T) {
 
 // ails makes the house ill and well again.
 func (h *house) ails(t *testing.T, ailments []ailment) {
-	then(t, "well", func(t *testing.T) { h.wellAgain(t) })
+	h.then(t, "well", func(t *testing.T) { h.wellAgain(t) })
 	for _, a := range ailments {
-		then(t, a.check, func(t *testing.T) {
+		h.then(t, a.check, func(t *testing.T) {
 			a.cause(h)
-			testenv.Eventually(t, "the diagnosis", func() error { return h.diagnosed(a) })
+			eventually(t, "the diagnosis", soon, func() error { return h.diagnosed(a) })
 			a.cure(h)
 			h.wellAgain(t)
 		})
@@ -75,7 +75,7 @@ func (h *house) ails(t *testing.T, ailments []ailment) {
 // wellAgain waits until every check is well.
 func (h *house) wellAgain(t *testing.T) {
 	t.Helper()
-	testenv.Eventually(t, "a house that is well", func() error { return h.diagnosed(ailment{}) })
+	eventually(t, "a house that is well", soon, func() error { return h.diagnosed(ailment{}) })
 }
 
 // diagnosed tells why the doctor's report is not what the ailment should give.
@@ -132,7 +132,9 @@ func (h *house) examine(input string, flags ...string) (report doctor.Report, st
 		how = []string{"run", "-T", "--rm"}
 	}
 	args := append(slices.Concat(h.composer, how), "caddy", "caddy", "registry-doctor", "--json")
-	cmd := h.nas.command(h.checkout, nil, append(args, flags...)...)
+	ctx, cancel := context.WithTimeout(ended(h.t), patience)
+	defer cancel()
+	cmd := h.nas.command(ctx, h.checkout, nil, append(args, flags...)...)
 	cmd.Stdin = strings.NewReader(input)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems

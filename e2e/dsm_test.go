@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-
-	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 // TestDSMCertificate is the house in which DSM keeps the name and its certificate,
@@ -24,19 +22,17 @@ func TestDSMCertificate(t *testing.T) {
 	first := h.ca.issue(t, name)
 	h.renewInDSM(t, "dNtAMd", first)
 	h.up()
-	then(t, "3 the certificate is served", func(t *testing.T) {
-		testenv.Eventually(t, "DSM's certificate", func() error { return h.serves(first) })
-		if ports := h.nas.listening(t); len(ports) != 1 || ports[0] != 5002 {
-			t.Errorf("the NAS listens on TCP ports %v", ports)
-		}
+	h.then(t, "3 the certificate is served", func(t *testing.T) {
+		eventually(t, "DSM's certificate", soon, func() error { return h.serves(first) })
+		h.closed(t)
 	})
 	h.connects(t)
-	then(t, "DSM renews its certificate", func(t *testing.T) {
+	h.then(t, "DSM renews its certificate", func(t *testing.T) {
 		for n := range 3 { // in the same folder, and in one with another number
 			next := h.ca.issue(t, name)
 			h.renewInDSM(t, []string{"dNtAMd", "k3SxQp", "k3SxQp"}[n], next)
-			testenv.Eventually(t, "the renewed certificate", func() error { return h.serves(next) })
-			h.pushAndPull(t, fmt.Sprintf("team/renewed-%d:v1", n), "registry:3")
+			eventually(t, "the renewed certificate", soon, func() error { return h.serves(next) })
+			h.pushAndPull(t, fmt.Sprintf("team/renewed-%d:v1", n))
 		}
 	})
 	if n := h.pebble.Orders(); n != 0 {

@@ -36,7 +36,7 @@ func newEngine(m *machine, args ...string) *engine {
 func (e *engine) start() {
 	e.t.Helper()
 	e.daemon = e.machine.daemon(e.args...)
-	testenv.Eventually(e.t, "the engine of "+e.name, func() error {
+	eventually(e.t, "the engine of "+e.name, patience, func() error {
 		_, err := e.try("docker", "version")
 		return err
 	})
@@ -93,8 +93,10 @@ func (e *engine) newImage(name, size string) {
 }
 
 func (e *engine) tryNewImage(name, size string) error {
-	_, err := e.try("sh", "-ec", `dir=$(mktemp -d); head -c "$1" /dev/urandom >"$dir/random"
-		tar -C "$dir" -c . | docker import - "$2" >/dev/null; rm -rf "$dir"`, "sh", size, name)
+	_, err := e.try("sh", "-ec", `dir=$(mktemp -d "$HOME/image.XXXXXX"); trap 'rm -rf "$dir" "$dir.tar"' EXIT
+		head -c "$1" /dev/urandom >"$dir/random"
+		tar -C "$dir" -cf "$dir.tar" .
+		docker import "$dir.tar" "$2" >/dev/null`, "sh", size, name)
 	return err
 }
 

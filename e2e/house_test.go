@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
@@ -32,6 +34,24 @@ func inHouse(t *testing.T) bool {
 	testenv.Root(t)
 	t.Parallel()
 	return testenv.Namespace(t)
+}
+
+// soon is how long to wait for what takes seconds on a machine that is idle.
+const soon = 2 * time.Minute
+
+// eventually waits until check returns nil, and fails the test with its last error
+// if that takes too long.
+func eventually(t testing.TB, what string, within time.Duration, check func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) { // between two looks
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waiting for %s: %v", what, err)
+		}
+	}
 }
 
 // house is all machines, and a checkout on the NAS.
@@ -148,7 +168,9 @@ func (h *house) signal(service, signal string) {
 
 // tryCompose runs Compose on the NAS.
 func (h *house) tryCompose(input string, args ...string) (string, error) {
-	cmd := h.nas.command(h.checkout, nil, append(h.composer, args...)...)
+	ctx, cancel := context.WithTimeout(ended(h.t), patience)
+	defer cancel()
+	cmd := h.nas.command(ctx, h.checkout, nil, append(h.composer, args...)...)
 	cmd.Stdin = strings.NewReader(input)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
@@ -183,7 +205,7 @@ func (h *house) up() {
 	})
 	h.compose("up", "-d")
 	user, password, _ := strings.Cut(login, ":")
-	testenv.Eventually(h.t, "registry-passwd", func() error {
+	eventually(h.t, "registry-passwd", soon, func() error {
 		_, err := h.tryCompose(password+"\n", "exec", "-T", "caddy", "caddy", "registry-passwd", "--file", "/auth/htpasswd", user)
 		return err
 	})
@@ -202,7 +224,7 @@ func (h *house) catalog() (string, error) {
 // reachable waits until the client reaches the registry at an address.
 func (h *house) reachable(at netip.Addr) {
 	h.t.Helper()
-	testenv.Eventually(h.t, "the registry at "+at.String(), func() error {
+	eventually(h.t, "the registry at "+at.String(), soon, func() error {
 		got, err := h.curl("--output", "/dev/null", "--write-out", "%{http_code} %{remote_ip}", "--user", login, "https://"+site+"/v2/")
 		if want := "200 " + at.String(); err == nil && got != want {
 			err = errors.New(got + " instead of " + want)

@@ -14,6 +14,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -62,7 +63,7 @@ func newInternet(t testing.TB, validity int) *internet {
 	for _, a := range []string{acme4, acme6} {
 		n.serveACME(t, a)
 	}
-	n.roots = append(n.ca.rootPEM, n.pebble.RootsPEM...)
+	n.roots = slices.Concat(n.ca.rootPEM, n.pebble.RootsPEM)
 	return n
 }
 

@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 const (
@@ -22,7 +19,7 @@ const (
 	renewedBefore = 50 * time.Minute
 
 	// validity leaves time for all that must not order another one.
-	validity = renewedBefore + 5*time.Minute
+	validity = renewedBefore + 6*time.Minute
 
 	bigImage = "team/big:v1" // an image of 1 GiB
 
@@ -67,22 +64,32 @@ func (h *house) uploaded(repository string) (bytes int64) {
 func (h *house) renumbered(t *testing.T) {
 	h.client.newImage(site+"/"+bigImage, "1G")
 	push := h.background("push", "--quiet", site+"/"+bigImage)
-	testenv.Eventually(t, "an upload that runs", func() error {
-		if h.uploaded("team/big") < 16<<20 {
-			return errors.New("less than 16 MiB have arrived")
-		}
-		return nil
-	})
+	h.uploading(t, "team/big")
 	h.move(t, secondPrefix, firstPrefix)
+	var err error
 	select {
-	case err := <-push:
-		t.Fatalf("the push of 1 GiB ended before the prefix had changed: %v", err)
+	case err = <-push:
+		if err == nil {
+			t.Fatal("the push of 1 GiB ended before the prefix had changed")
+		}
 	default:
+		err = <-push
 	}
-	if err := <-push; err != nil {
+	if err != nil {
 		t.Logf("the push failed once: %v", err)
 		h.client.run("docker", "push", "--quiet", site+"/"+bigImage)
 	}
+}
+
+// uploading waits until an upload is on its way.
+func (h *house) uploading(t *testing.T, repository string) {
+	t.Helper()
+	eventually(t, "an upload to "+repository, soon, func() error {
+		if h.uploaded(repository) < 1<<20 {
+			return errors.New("less than 1 MiB has arrived")
+		}
+		return nil
+	})
 }
 
 // move changes the prefix, and waits until new connections reach the new address.
@@ -102,19 +109,24 @@ func (h *house) move(t *testing.T, prefix string, before ...string) {
 	}
 }
 
+// reloaded pushes images one after the other while Caddy is reloaded. No push may
+// fail, not even in such a way that the engine tries again by itself.
 func (h *house) reloaded(t *testing.T) {
+	again := func() int { return strings.Count(h.client.daemon.Log(), "Upload failed, retrying") }
+	before := again()
 	stop := make(chan struct{})
 	pushed := make(chan error, 1)
+	pushes := 0
 	go func() {
-		for n := 1; ; n++ {
+		for {
 			select {
 			case <-stop:
 				pushed <- nil
 				return
 			default:
 			}
-			image := fmt.Sprintf("%s/team/reload:v%d", site, n)
-			err := h.client.tryNewImage(image, "8M")
+			image := fmt.Sprintf("%s/team/reload:v%d", site, pushes)
+			err := h.client.tryNewImage(image, "64M")
 			if err == nil {
 				_, err = h.client.try("docker", "push", "--quiet", image)
 			}
@@ -122,19 +134,26 @@ func (h *house) reloaded(t *testing.T) {
 				pushed <- err
 				return
 			}
-		}
-	}()
-	defer func() {
-		close(stop)
-		if err := <-pushed; err != nil {
-			t.Error(err)
+			pushes++
 		}
 	}()
 	for range 20 {
+		h.uploading(t, "team/reload")
 		// As the README has it; forced, since a config that is the same is not
 		// loaded again.
 		h.compose("exec", "-T", "caddy", "sh", "-c", "caddy reload --force --config /etc/caddy/$CADDYFILE")
 	}
+	close(stop)
+	if err := <-pushed; err != nil {
+		t.Error(err)
+	}
+	if pushes == 0 {
+		t.Error("no push ended")
+	}
+	if n := again() - before; n > 0 {
+		t.Errorf("the engine tried %d uploads again", n)
+	}
+	t.Logf("20 reloads during %d pushes", pushes)
 }
 
 func (h *house) recreated(t *testing.T) {
@@ -147,11 +166,11 @@ func (h *house) recreated(t *testing.T) {
 	if after := h.registryAddress(); after == before {
 		t.Fatalf("the container has the address %s again", after)
 	}
-	testenv.Eventually(t, "the registry at its new address", func() error {
+	eventually(t, "the registry at its new address", soon, func() error {
 		_, err := h.catalog()
 		return err
 	})
-	h.pushAndPull(t, "team/recreated:v1", "registry:3")
+	h.pushAndPull(t, "team/recreated:v1")
 	h.nas.run("docker", "rm", "--force", "--volumes", "other")
 }
 
@@ -164,13 +183,16 @@ func (h *house) engineRestarts(t *testing.T) {
 	h.nas.daemon.stop()
 	h.nas.start()
 	h.reachable(h.address)
-	h.pushAndPull(t, "team/restarted:v1", "registry:3")
+	h.pushAndPull(t, "team/restarted:v1")
 	h.noMore(t, orders, writes)
 }
 
 // noMore expects that no certificate was ordered and no address written since.
 func (h *house) noMore(t *testing.T, orders, writes int) {
 	t.Helper()
+	if leaf, err := h.served(); err != nil || time.Until(leaf.NotAfter) < renewedBefore {
+		t.Fatalf("this came too late: the certificate is due, so that nothing can be said (%v)", err)
+	}
 	if n := h.pebble.Orders() - orders; n != 0 {
 		t.Errorf("%d certificates were ordered", n)
 	}
@@ -179,33 +201,42 @@ func (h *house) noMore(t *testing.T, orders, writes int) {
 	}
 }
 
+// killed ends Caddy in the middle of a push.
 func (h *house) killed(t *testing.T) {
 	orders, writes := h.pebble.Orders(), h.writes()
 	caddy := h.container("caddy")
 	started := func() string { return h.nas.run("docker", "inspect", "--format", "{{.State.StartedAt}}", caddy) }
 	before := started()
+	image := site + "/team/killed:v1"
+	h.client.newImage(image, "256M")
+	push := h.background("push", "--quiet", image)
+	h.uploading(t, "team/killed")
 	h.signal("caddy", "KILL")
-	testenv.Eventually(t, "another start", func() error {
+	eventually(t, "another start", soon, func() error {
 		if started() == before {
 			return errors.New("it has not been started again")
 		}
 		return nil
 	})
 	h.reachable(h.address)
-	h.noMore(t, orders, writes)
+	if err := <-push; err != nil {
+		t.Logf("the push failed once: %v", err)
+	}
+	h.sendAndGet(t, image)
 	// All that was pushed before is there and whole: the engine checks digests.
-	id := h.client.id(site + "/" + bigImage)
-	h.client.run("docker", "rmi", site+"/"+bigImage)
-	h.client.run("docker", "pull", "--quiet", site+"/"+bigImage)
-	if got := h.client.id(site + "/" + bigImage); got != id {
+	big := site + "/" + bigImage
+	id := h.client.id(big)
+	h.client.run("docker", "rmi", big)
+	h.client.run("docker", "pull", "--quiet", big)
+	if got := h.client.id(big); got != id {
 		t.Errorf("pushed %s, pulled %s", id, got)
 	}
+	h.noMore(t, orders, writes)
 }
 
 // serviceAway lasts two minutes; what happens after hours is tested with an
 // artificial clock in package ddnsipv6.
 func (h *house) serviceAway(t *testing.T) {
-	orders, writes := h.pebble.Orders(), h.writes()
 	old := h.address
 	h.service.Hang(true)
 	back := time.After(2 * time.Minute)
@@ -214,7 +245,7 @@ func (h *house) serviceAway(t *testing.T) {
 	// The former address is valid still, and the name leads there.
 	for away := true; away; {
 		h.reachable(old)
-		h.pushAndPull(t, "team/away:v1", "registry:3")
+		h.pushAndPull(t, "team/away:v1")
 		select {
 		case <-back:
 			away = false
@@ -225,33 +256,8 @@ func (h *house) serviceAway(t *testing.T) {
 		t.Error(err)
 	}
 	h.service.Hang(false)
-	h.eventually(t, "the new address", 5*time.Minute, func() error { return h.published(h.address) })
+	eventually(t, "the new address", patience, func() error { return h.published(h.address) })
 	h.reachable(h.address)
-	h.noMore(t, orders, writes+h.attempts(h.address))
-}
-
-// attempts is how often the service was told this address.
-func (h *house) attempts(addr netip.Addr) (n int) {
-	for _, r := range h.service.Requests() {
-		if r.Form.Get("ipv6") == addr.String() {
-			n++
-		}
-	}
-	return n
-}
-
-// eventually is testenv.Eventually for what takes longer.
-func (h *house) eventually(t *testing.T, what string, within time.Duration, check func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(100 * time.Millisecond) { // between two looks
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waiting for %s: %v", what, err)
-		}
-	}
 }
 
 // renewed restarts Caddy when the certificate is due: it renews what is due when it
@@ -261,17 +267,25 @@ func (h *house) renewed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.eventually(t, "the time to renew", validity-renewedBefore, func() error {
+	eventually(t, "the time to renew", validity-renewedBefore, func() error {
 		if left := time.Until(before.NotAfter) - renewedBefore; left > 0 {
 			return fmt.Errorf("it is in %s", left)
 		}
 		return nil
 	})
-	h.client.run("docker", "rmi", site+"/"+bigImage)
+	image := site + "/" + bigImage
+	h.client.run("docker", "rmi", image)
+	// So that it takes longer than the renewal; and that waits for the pull.
+	h.router.run("tc", "qdisc", "add", "dev", "port3", "root", "tbf", "rate", "400mbit", "burst", "1mb", "latency", "50ms")
+	h.service.Hang(true)
 	h.compose("restart", "caddy")
 	h.reachable(h.address)
-	pull := h.background("pull", "--quiet", site+"/"+bigImage)
-	h.eventually(t, "another certificate", time.Minute, func() error {
+	pull := h.background("pull", "--quiet", image)
+	if got, err := h.served(); err != nil || !slices.Equal(got.Raw, before.Raw) {
+		t.Fatalf("the certificate was renewed before the pull, or is not served: %v", err)
+	}
+	h.service.Hang(false)
+	eventually(t, "another certificate", soon, func() error {
 		now, err := h.served()
 		if err == nil && slices.Equal(now.Raw, before.Raw) {
 			err = errors.New("it is the old one")
@@ -283,6 +297,7 @@ func (h *house) renewed(t *testing.T) {
 		t.Fatalf("the pull of 1 GiB ended before the certificate had changed: %v", err)
 	default:
 	}
+	h.router.run("tc", "qdisc", "del", "dev", "port3", "root")
 	if err := <-pull; err != nil {
 		t.Error(err)
 	}

@@ -28,10 +28,18 @@ mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 ip link set lo up
 if [ -d "$1/certs" ]; then mount --bind "$1/certs" /etc/ssl/certs; fi
-if [ -f "$1/resolv.conf" ]; then mount --bind "$1/resolv.conf" /etc/resolv.conf; fi
+if [ -f "$1/resolv.conf" ]; then
+	at=$(readlink -m /etc/resolv.conf) # it may be a link into /run
+	mkdir -p "${at%/*}"; [ -e "$at" ] || : >"$at"
+	mount --bind "$1/resolv.conf" "$at"
+fi
 echo ready
 while :; do sleep 3600 & wait $!; done
 `
+
+// patience is how long a program may take that does not run in the background: a
+// push of 1 GiB on a busy machine is the longest.
+const patience = 6 * time.Minute
 
 // machine is a host: namespaces of network, mounts and processes. All in it ends
 // with its first process, which ends with the test.
@@ -95,9 +103,9 @@ func (m *machine) write(name, content string) string {
 }
 
 // command is a program to run on the machine, in a folder, with more environment.
-func (m *machine) command(dir string, env []string, args ...string) *exec.Cmd {
+func (m *machine) command(ctx context.Context, dir string, env []string, args ...string) *exec.Cmd {
 	enter := []string{"--target", m.pid, "--net", "--mount", "--pid", "--wd=" + dir, "--"}
-	cmd := exec.CommandContext(ended(m.t), "nsenter", append(enter, args...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	// Nothing of ours: Compose prefers the environment to .env, for one.
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + m.dir}, env...)
 	cmd.WaitDelay = 10 * time.Second
@@ -106,7 +114,9 @@ func (m *machine) command(dir string, env []string, args ...string) *exec.Cmd {
 
 // try runs a program on the machine, and returns what it prints.
 func (m *machine) try(args ...string) (string, error) {
-	out, err := m.command(m.dir, nil, args...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(ended(m.t), patience)
+	defer cancel()
+	out, err := m.command(ctx, m.dir, nil, args...).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%s: %s: %w\n%s", m.name, strings.Join(args, " "), err, out)
 	}
@@ -134,7 +144,7 @@ type daemon struct {
 // it printed is shown if the test fails.
 func (m *machine) daemon(args ...string) *daemon {
 	m.t.Helper()
-	d := &daemon{cmd: m.command(m.dir, nil, args...), ended: make(chan struct{})}
+	d := &daemon{cmd: m.command(ended(m.t), m.dir, nil, args...), ended: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = d, d
 	if err := d.cmd.Start(); err != nil {
 		m.t.Fatal(err)
@@ -158,18 +168,24 @@ func (d *daemon) stop() { d.end(syscall.SIGTERM) }
 func (d *daemon) kill() { d.end(syscall.SIGKILL) }
 
 func (d *daemon) end(signal syscall.Signal) {
-	// nsenter passes no signal on: its one child is the program.
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", d.cmd.Process.Pid))
-	for pid := range strings.FieldsSeq(string(children)) {
-		if n, err := strconv.Atoi(pid); err == nil {
-			_ = syscall.Kill(n, signal)
+	// nsenter passes no signal on: its one child is the program, once it is there.
+	file := fmt.Sprintf("/proc/%d/task/%[1]d/children", d.cmd.Process.Pid)
+	for deadline := time.After(patience); ; {
+		children, _ := os.ReadFile(file)
+		for pid := range strings.FieldsSeq(string(children)) {
+			if n, err := strconv.Atoi(pid); err == nil {
+				_ = syscall.Kill(n, signal)
+			}
 		}
-	}
-	select {
-	case <-d.ended:
-	case <-time.After(30 * time.Second):
-		_ = d.cmd.Process.Kill()
-		<-d.ended
+		select {
+		case <-d.ended:
+			return
+		case <-deadline:
+			_ = d.cmd.Process.Kill()
+			<-d.ended
+			return
+		case <-time.After(time.Second): // and once more
+		}
 	}
 }
 

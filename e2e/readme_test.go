@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,21 +34,23 @@ func TestReadme(t *testing.T) {
 		headings []string
 		prepare  func(*reader)
 	}{
-		{[]string{"On a NAS, for a first look"}, func(*reader) {}},
+		{[]string{"On a NAS, for a first look"}, nil},
 		{[]string{"On a Synology NAS", "Caddy keeps the name and the certificate", "When it doesn't work: registry-doctor"}, (*reader).asSynology},
-		{[]string{"DSM keeps them, Caddy follows"}, func(r *reader) {
+		{[]string{"DSM keeps them, Caddy follows"}, func(*reader) {
 			h.service.SetAddresses(name, h.address)
 			h.renewInDSM(t, "dNtAMd", h.ca.issue(t, name))
 		}},
 	} {
 		r := newReader(t, h)
-		guide.prepare(r)
+		if guide.prepare != nil {
+			guide.prepare(r)
+		}
 		for _, heading := range guide.headings {
 			commands := commandsBelow(string(content), heading)
 			if len(commands) == 0 {
 				t.Fatalf("the README has no command below %q", heading)
 			}
-			then(t, heading, func(t *testing.T) {
+			h.then(t, heading, func(t *testing.T) {
 				for _, c := range commands {
 					if err := r.follow(c); err != nil {
 						t.Fatal(err)
@@ -167,8 +171,11 @@ func (r *reader) follow(c command) error {
 			}
 			return nil
 		}
+		if err == nil {
+			err = errors.New("it prints something else")
+		}
 		if !waits.MatchString(c.line) || time.Now().After(deadline) {
-			return fmt.Errorf("%s$ %s: %v\n%s\nwhere the README has:\n%s", c.where, c.line, err, out, c.shown)
+			return fmt.Errorf("%s$ %s: %w\n%s\nwhere the README has:\n%s", c.where, c.line, err, out, c.shown)
 		}
 	}
 }
@@ -176,12 +183,14 @@ func (r *reader) follow(c command) error {
 // run runs a command on a terminal, and answers when it asks for a password.
 func (r *reader) run(c command) (string, error) {
 	line := strings.ReplaceAll(c.line, "PASSWORD", r.password)
+	ctx, cancel := context.WithTimeout(ended(r.t), patience)
+	defer cancel()
 	var cmd *exec.Cmd
 	answer := "a new secret"
 	if c.where == "pc" {
-		cmd, answer = r.h.client.command(r.h.client.dir, []string{"TERM=xterm"}, "sh", "-c", line), r.password
+		cmd, answer = r.h.client.command(ctx, r.h.client.dir, []string{"TERM=xterm"}, "sh", "-c", line), r.password
 	} else {
-		cmd = r.h.nas.command(r.h.checkout, r.env, "sh", "-c", line)
+		cmd = r.h.nas.command(ctx, r.h.checkout, r.env, "sh", "-c", line)
 	}
 	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
 	if err != nil {

@@ -49,6 +49,7 @@ acme-v02.api.letsencrypt.org. AAAA %[6]s
 	var printed testenv.Output
 	r.cmd = exec.CommandContext(ended(t), program, "-g", "-n", "1", "-c", filepath.Join(r.dir, "named.conf"))
 	r.cmd.Stderr = &printed
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ acme-v02.api.letsencrypt.org. AAAA %[6]s
 			t.Logf("BIND:\n%s", last(printed.Log(), 20))
 		}
 	})
-	testenv.Eventually(t, "the resolver", func() error {
+	eventually(t, "the resolver", soon, func() error {
 		_, err := r.ask(t, "ddns.synology.com")
 		return err
 	})

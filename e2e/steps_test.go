@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
+	"github.com/caddy-nas/caddy-nas-registry/dnssynology/synologytest"
 )
 
 // TestSynology is the house in which Caddy keeps the name and obtains the
@@ -29,17 +29,18 @@ func TestSynology(t *testing.T) {
 	h.steps(t)
 	for _, event := range []struct {
 		name string
-		test func(*house, *testing.T)
+		test func(*testing.T)
 	}{
-		{"the prefix changes during a push", (*house).renumbered},
-		{"Caddy is reloaded during pushes", (*house).reloaded},
-		{"the container is recreated", (*house).recreated},
-		{"the engine restarts", (*house).engineRestarts},
-		{"Caddy is killed", (*house).killed},
-		{"the service is away during a renumbering", (*house).serviceAway},
-		{"the certificate is renewed during a pull", (*house).renewed},
+		{"the prefix changes during a push", h.renumbered},
+		// These two while no certificate is due.
+		{"Caddy is killed", h.killed},
+		{"the engine restarts", h.engineRestarts},
+		{"Caddy is reloaded during pushes", h.reloaded},
+		{"the container is recreated", h.recreated},
+		{"the service is away during a renumbering", h.serviceAway},
+		{"the certificate is renewed during a pull", h.renewed},
 	} {
-		then(t, event.name, func(t *testing.T) { event.test(h, t) })
+		h.then(t, event.name, event.test)
 	}
 }
 
@@ -50,36 +51,42 @@ func (h *house) useService() {
 }
 
 // then runs a subtest that all after it need.
-func then(t *testing.T, name string, f func(*testing.T)) {
+func (h *house) then(t *testing.T, name string, f func(*testing.T)) {
 	t.Helper()
-	if !t.Run(name, f) {
+	if !t.Run(name, func(t *testing.T) {
+		defer func(before testing.TB) { h.t = before }(h.t)
+		h.t = t // what fails, fails here
+		f(t)
+	}) {
 		t.FailNow()
 	}
 }
 
 // steps are those of the article.
 func (h *house) steps(t *testing.T) {
-	then(t, "1 the address reaches the name", func(t *testing.T) {
-		testenv.Eventually(t, "the AAAA record", func() error { return h.published(h.address) })
+	h.then(t, "1 the address reaches the name", func(t *testing.T) {
+		eventually(t, "the AAAA record", soon, func() error { return h.published(h.address) })
 	})
-	then(t, "2 the certificate is obtained without an open port", func(t *testing.T) {
-		testenv.Eventually(t, "the certificate", func() error {
+	h.then(t, "2 the certificate is obtained without an open port", func(t *testing.T) {
+		eventually(t, "the certificate", soon, func() error {
+			h.closed(t) // all the time
 			if n := strings.Count(h.pebble.Log(), "Issued certificate"); n != 1 {
 				return fmt.Errorf("%d were issued", n)
 			}
 			return nil
 		})
-		// Docker's own are on the bridge's side, and none is there without a
-		// published port.
-		if ports := h.nas.listening(t); !slices.Equal(ports, []int{5002}) {
-			t.Errorf("the NAS listens on TCP ports %v", ports)
+		if !slices.ContainsFunc(h.service.Requests(), func(r synologytest.Request) bool { return r.Command == "letsencrypt/create" }) {
+			t.Error("the service got no TXT record")
 		}
-		if ports := h.router.listening(t); len(ports) > 0 {
-			t.Errorf("the router listens on TCP ports %v", ports)
-		}
+		eventually(t, "the TXT record's end", soon, func() error {
+			if values := h.service.TXT("_acme-challenge." + name); len(values) > 0 {
+				return fmt.Errorf("it has %v", values)
+			}
+			return nil
+		})
 	})
-	then(t, "3 the certificate is served", func(t *testing.T) {
-		testenv.Eventually(t, "the certificate", func() error {
+	h.then(t, "3 the certificate is served", func(t *testing.T) {
+		eventually(t, "the certificate", soon, func() error {
 			leaf, err := h.served()
 			if err != nil {
 				return err
@@ -92,10 +99,10 @@ func (h *house) steps(t *testing.T) {
 
 // connects are the last two steps, and what the article shows to work.
 func (h *house) connects(t *testing.T) {
-	then(t, "4 the client connects over IPv6", func(t *testing.T) {
+	h.then(t, "4 the client connects over IPv6", func(t *testing.T) {
 		h.reachable(h.address)
 	})
-	then(t, "5 the request ends at the registry over IPv4 on the bridge", func(t *testing.T) {
+	h.then(t, "5 the request ends at the registry over IPv4 on the bridge", func(t *testing.T) {
 		got, err := h.catalog()
 		if err != nil || got != `{"repositories":[]}` {
 			t.Fatalf("the catalog is %q, %v", got, err)
@@ -109,25 +116,35 @@ func (h *house) connects(t *testing.T) {
 			t.Errorf("the registry's log has no request from the bridge %s:\n%s", gateway, last(logged, 10))
 		}
 	})
-	then(t, "login, push and pull", func(t *testing.T) {
+	h.then(t, "login, push and pull", func(t *testing.T) {
 		user, password, _ := strings.Cut(login, ":")
 		h.client.run("docker", "login", "--username", user, "--password", password, site)
-		h.pushAndPull(t, "team/app:v1", "registry:3")
+		h.client.run("docker", "tag", "registry:3", site+"/team/app:v1")
+		h.sendAndGet(t, site+"/team/app:v1")
+		h.pushAndPull(t, "team/other:v1")
 	})
 }
 
-// pushAndPull sends an image that the client has, and gets it back.
-func (h *house) pushAndPull(t testing.TB, repository, image string) {
+// pushAndPull sends a new image, of which nothing stays on the client, and gets it
+// back.
+func (h *house) pushAndPull(t testing.TB, repository string) {
 	t.Helper()
-	id, there := h.client.id(image), site+"/"+repository
-	h.client.run("docker", "tag", image, there)
-	h.client.run("docker", "push", "--quiet", there)
+	there := site + "/" + repository
+	h.client.newImage(there, "1M")
+	h.sendAndGet(t, there)
 	h.client.run("docker", "rmi", there)
-	h.client.run("docker", "pull", "--quiet", there)
-	if got := h.client.id(there); got != id {
+}
+
+// sendAndGet pushes an image, removes it and pulls it.
+func (h *house) sendAndGet(t testing.TB, image string) {
+	t.Helper()
+	id := h.client.id(image)
+	h.client.run("docker", "push", "--quiet", image)
+	h.client.run("docker", "rmi", image)
+	h.client.run("docker", "pull", "--quiet", image)
+	if got := h.client.id(image); got != id {
 		t.Errorf("pushed %s, pulled %s", id, got)
 	}
-	h.client.run("docker", "rmi", there)
 }
 
 // published tells why the name does not have exactly this address at its own
@@ -137,6 +154,18 @@ func (h *house) published(want netip.Addr) error {
 		return fmt.Errorf("%s has %v instead of %s", name, got, want)
 	}
 	return nil
+}
+
+// closed expects that nothing listens in the house but for Caddy on port 5002.
+func (h *house) closed(t testing.TB) {
+	t.Helper()
+	for _, m := range []*machine{h.nas.machine, h.router.machine, h.client.machine} {
+		for _, port := range m.listening(t) {
+			if m != h.nas.machine || port != 5002 {
+				t.Errorf("%s listens on TCP port %d", m.name, port)
+			}
+		}
+	}
 }
 
 // served returns the certificate that the client is shown, and verifies.
