@@ -205,5 +205,7 @@ func (p *patient) recordAdvice() string {
 	if len(p.attempts()) > 0 {
 		return "Mend what the DNS provider complains of (mostly the credentials); Caddy tries again by itself."
 	}
-	return "Wait a minute; if it stays so, docker compose logs caddy tells why Caddy does not write it."
+	// By itself it looks once an hour, and when an address changes.
+	return "Let Caddy look now: docker compose exec caddy curl -X POST --unix-socket /run/caddy/admin.sock http://localhost/ddns_ipv6/update; " +
+		"if it stays so, docker compose logs caddy tells why."
 }

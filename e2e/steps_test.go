@@ -99,7 +99,7 @@ func (h *house) steps(t *testing.T) {
 
 // connects are the last two steps, and what the article shows to work.
 func (h *house) connects(t *testing.T) {
-	h.then(t, "4 the client connects over IPv6", func(t *testing.T) {
+	h.then(t, "4 the client connects over IPv6", func(*testing.T) {
 		h.reachable(h.address)
 	})
 	h.then(t, "5 the request ends at the registry over IPv4 on the bridge", func(t *testing.T) {
