@@ -156,6 +156,9 @@ func acmeFile(t *testing.T, c *caddyProgram, s *synologytest.Service, p *testenv
 	bind 127.0.0.1
 	tls {
 		issuer acme {
+			# Without one certmagic 0.25.6 may take "default" for it, if two orders
+			# make the account at the same time; it is right a minute later.
+			email hostmaster@%s
 			dir %s
 			trusted_roots %s
 			resolvers %s
@@ -168,7 +171,7 @@ func acmeFile(t *testing.T, c *caddyProgram, s *synologytest.Service, p *testenv
 	}
 	respond hello
 }
-`, global, strings.Join(sites, ", "), p.Directory, p.RootFile, s.DNS, credentials, s.URL, s.DNS)
+`, global, strings.Join(sites, ", "), s.Hostname, p.Directory, p.RootFile, s.DNS, credentials, s.URL, s.DNS)
 }
 
 // expectNoTXT waits until no challenge is left at the service.
