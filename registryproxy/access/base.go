@@ -48,7 +48,10 @@ func (m *baseMemory) forget() { m.failures.Add(1) }
 
 // serve answers r, which asks for the base, from memory or else by next.
 func (m *baseMemory) serve(w *responseWriter, r *http.Request, next caddyhttp.Handler) error {
-	plain := r.URL.Path == "/v2/" && r.URL.RawQuery == "" && r.ContentLength == 0
+	// An answer to a browser may be for the page or the session that it names,
+	// whether it says so (Vary) or not.
+	plain := r.URL.Path == "/v2/" && r.URL.RawQuery == "" && r.ContentLength == 0 &&
+		len(r.Header["Origin"]) == 0 && len(r.Header["Cookie"]) == 0
 	if a := m.answer.Load(); plain && a != nil && a.host == r.Host &&
 		a.failures == m.failures.Load() && time.Now().Before(a.until) {
 		return a.copyTo(w, r)

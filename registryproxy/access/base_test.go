@@ -240,3 +240,40 @@ func TestBaseHasItsOwnDate(t *testing.T) {
 		t.Errorf("the date is %q, and net/http adds none (%v, the registry was asked: %t)", date, err, asked)
 	}
 }
+
+// TestBaseOfBrowsers: a page's request neither leaves an answer for others nor
+// gets one from memory, even from a registry that answers by the request's
+// headers and says nothing of it.
+func TestBaseOfBrowsers(t *testing.T) {
+	for _, name := range []string{"Origin", "Cookie"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBase(t, handlerFunc(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if value := r.Header.Get(name); value != "" {
+					w.Header().Set("X-Echo", value)
+				}
+				_ = ok.ServeHTTP(w, r)
+			})))
+			ask := func(value string) {
+				t.Helper()
+				w := httptest.NewRecorder()
+				r := caddyRequest(w, httptest.NewRequest(http.MethodGet, "/v2/", nil), "alice")
+				if value != "" {
+					r.Header.Set(name, value)
+				}
+				if err := b.handler.ServeHTTP(w, r, b.next); err != nil {
+					t.Fatal(err)
+				}
+				if got := w.Header().Get("X-Echo"); got != value {
+					t.Errorf("asked with %q, answered with %q", value, got)
+				}
+			}
+			ask("one")
+			ask("")
+			ask("two")
+			ask("")
+			if b.next.asked != 3 {
+				t.Errorf("the registry was asked %d times, want 3", b.next.asked)
+			}
+		})
+	}
+}

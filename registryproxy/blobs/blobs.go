@@ -32,7 +32,8 @@ func init() {
 // its place whole, after its digest was checked. A manifest is checked again.
 //
 // The registry does not hear of what is served here: its notifications and
-// metrics lack it, as the answers lack headers that its own config adds.
+// metrics lack it, as the answers lack headers that its own config adds, but
+// for the X-Content-Type-Options that the config in its image has.
 //
 // It knows no users: put it behind http.handlers.registry_access. Read access
 // to the folder is enough, and nothing outside of it is ever read, whatever

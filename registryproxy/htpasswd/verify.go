@@ -9,6 +9,7 @@ import (
 	"errors"
 	"hash"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,7 +90,8 @@ func (v *verifier) mac(user, password string, hash []byte) (sum fingerprint) {
 	if k == nil {
 		k = &keyed{hash: hmac.New(sha256.New, v.key)}
 	}
-	b := k.buffer[:0]
+	// Room for all at once: what grows leaves a copy behind.
+	b := slices.Grow(k.buffer[:0], 3*8+len(user)+len(password)+len(hash)+len(sum))
 	b = append(binary.BigEndian.AppendUint64(b, uint64(len(user))), user...)
 	b = append(binary.BigEndian.AppendUint64(b, uint64(len(password))), password...)
 	if hash != nil {
