@@ -43,7 +43,7 @@ func realRegistry(t *testing.T, edits ...func(*configuration.Configuration)) htt
 	return handlers.NewApp(context.Background(), config)
 }
 
-func reference(t *testing.T, c *testenv.Caddy, s string) name.Reference {
+func reference(t testing.TB, c *testenv.Caddy, s string) name.Reference {
 	t.Helper()
 	ref, err := name.ParseReference(c.Host + "/" + s)
 	if err != nil {
@@ -81,7 +81,7 @@ func get(t *testing.T, c *testenv.Caddy, login, path string) (int, string) {
 	return status, body
 }
 
-func do(t *testing.T, c *testenv.Caddy, req *http.Request) (int, http.Header, string) {
+func do(t testing.TB, c *testenv.Caddy, req *http.Request) (int, http.Header, string) {
 	t.Helper()
 	resp, err := c.Client.Do(req)
 	if err != nil {
@@ -122,7 +122,7 @@ func answersOf(client *http.Client, req *http.Request) <-chan answer {
 
 // send makes a request as user a and returns the Location of its answer, as a
 // path.
-func send(t *testing.T, c *testenv.Caddy, method, path string, content []byte, want int) string {
+func send(t testing.TB, c *testenv.Caddy, method, path string, content []byte, want int) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, c.URL(path), bytes.NewReader(content))
 	if err != nil {

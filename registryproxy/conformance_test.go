@@ -41,6 +41,10 @@ func TestConformance(t *testing.T) {
 	t.Run("to", func(t *testing.T) {
 		compareConformance(t, conformance, "to "+testenv.StartRegistry(t, t.TempDir()), want)
 	})
+	t.Run("blobs_from", func(t *testing.T) {
+		dir := t.TempDir()
+		compareConformance(t, conformance, "to "+testenv.StartRegistry(t, dir)+"\nblobs_from "+dir, want)
+	})
 	t.Run("embedded", func(t *testing.T) {
 		compareConformance(t, conformance, "embedded "+t.TempDir(), want)
 	})

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/access"
+	"github.com/caddy-nas/caddy-nas-registry/registryproxy/blobs"
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/docker"
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/embedded"
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/htpasswd"
@@ -22,6 +23,7 @@ type options struct {
 
 	htpasswd *htpasswd.Provider
 	access   *access.Handler
+	blobs    *blobs.Handler // nil: the registry serves them
 }
 
 // parseOptions reads the block of the directive.
@@ -41,6 +43,8 @@ func parseOptions(d *caddyfile.Dispenser) (*options, error) {
 		return nil, d.Err("registry_proxy doesn't say where the registry is: it needs one of docker, to, embedded")
 	case o.htpasswd == nil:
 		return nil, d.Err("registry_proxy needs users, as in: htpasswd /auth/htpasswd")
+	case o.blobs != nil && o.embedded != nil:
+		return nil, d.Err("blobs_from is for docker and to; an embedded registry serves its own folder already")
 	}
 	o.htpasswd.Anonymous = slices.ContainsFunc(o.access.Allow, func(r access.Rule) bool {
 		return r.Subject == access.Anonymous
@@ -59,12 +63,22 @@ func (o *options) parse(name string, d *caddyfile.Dispenser) error {
 		}
 		o.htpasswd = new(htpasswd.Provider)
 		return o.htpasswd.UnmarshalCaddyfile(d.NewFromNextSegment())
+	case "blobs_from":
+		if o.blobs != nil {
+			return d.Err("blobs_from is given more than once")
+		}
+		o.blobs = new(blobs.Handler)
+		segment := d.NewFromNextSegment()
+		if err := o.blobs.UnmarshalCaddyfile(segment); err != nil {
+			return err
+		}
+		return noBlock(segment, name)
 	case "group":
 		return o.parseGroup(d)
 	case "allow":
 		return o.parseAllow(d)
 	default:
-		return d.Errf("unknown option %q; there are: docker, to, embedded, htpasswd, group, allow", name)
+		return d.Errf("unknown option %q; there are: docker, to, embedded, htpasswd, blobs_from, group, allow", name)
 	}
 }
 

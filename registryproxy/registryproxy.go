@@ -59,6 +59,7 @@ func init() {
 //		}
 //		group <name>                        <user>...
 //		allow <user>|@<group>|anonymous     <action>[,<action>...]  <repository>...
+//		blobs_from <dir>                    # with docker or to
 //	}
 //
 // It takes requests under /v2/ only. For the upstream 172.17.0.2:5000 it is
@@ -78,6 +79,7 @@ func init() {
 //			read_timeout  15m
 //			write_timeout 15m
 //		}
+//		registry_blobs <dir>                # http.handlers.registry_blobs, with blobs_from
 //		reverse_proxy 172.17.0.2:5000 {     # or registry: http.handlers.registry
 //			lb_try_duration 5s
 //			lb_try_interval 250ms
@@ -132,6 +134,10 @@ func (o *options) route(h httpcaddyfile.Helper) *caddyhttp.Subroute {
 	} else {
 		registry = handlerJSON(o.proxy(h), "reverse_proxy")
 	}
+	last := []json.RawMessage{registry}
+	if o.blobs != nil {
+		last = []json.RawMessage{handlerJSON(o.blobs, "registry_blobs"), registry}
+	}
 	return &caddyhttp.Subroute{
 		Routes: caddyhttp.RouteList{
 			{HandlersRaw: []json.RawMessage{
@@ -142,7 +148,7 @@ func (o *options) route(h httpcaddyfile.Helper) *caddyhttp.Subroute {
 				MatcherSetsRaw: []caddy.ModuleMap{authenticated},
 				HandlersRaw:    []json.RawMessage{handlerJSON(patience, "timeouts")},
 			},
-			{HandlersRaw: []json.RawMessage{registry}},
+			{HandlersRaw: last},
 		},
 		Errors: &caddyhttp.HTTPErrorConfig{Routes: caddyhttp.RouteList{
 			{HandlersRaw: []json.RawMessage{handlerJSON(new(access.ErrorHandler), "registry_error")}},

@@ -40,6 +40,10 @@ func init() {
 // way (which keeps the encode handler off), and an error of the registry that
 // a client could not read gets a body that it can.
 //
+// The answer to GET /v2/, with which every client begins, is the registry's
+// own, but for three seconds after the registry gave it without a trip to the
+// registry. A failure of any request ends that at once.
+//
 // For the catalog of a user who may not see all of it, the next handler is
 // called for page after page of the registry's own: routes after this one must
 // not be in a group, of which Caddy runs one per request.
@@ -61,6 +65,7 @@ type Handler struct {
 	Realm string `json:"realm,omitempty"`
 
 	rules  rules
+	base   baseMemory
 	logger *zap.Logger
 }
 
@@ -128,13 +133,32 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	dropProxyHeaders(r.Header)
 	rw := newResponseWriter(w, r)
-	if t.endpoint == endpointCatalog && !h.rules.mayAll(user, ActionCatalog) {
-		return h.serveCatalog(rw, r, user, next)
+	failed := true // by a panic, too, which is how reverse_proxy ends half an answer
+	defer func() {
+		if failed || rw.failed {
+			h.base.forget()
+		}
+	}()
+	passed := h.pass(rw, r, t, user, next)
+	failed = passed != nil
+	return passed
+}
+
+// pass has an allowed request answered.
+func (h *Handler) pass(w *responseWriter, r *http.Request, t target, user string, next caddyhttp.Handler) error {
+	switch {
+	case t.endpoint == endpointBase:
+		return h.base.serve(w, r, next)
+	case t.endpoint == endpointCatalog && !h.rules.mayAll(user, ActionCatalog):
+		return h.serveCatalog(w, r, user, next)
+	case t.endpoint == endpointManifest && r.Method == http.MethodPut:
+		return serveLimited(w, r, next)
+	case t.endpoint == endpointUpload && r.ContentLength != 0:
+		r.Body = wholeReads{r.Body}
+		return next.ServeHTTP(w, r)
+	default:
+		return next.ServeHTTP(w, r)
 	}
-	if t.endpoint == endpointManifest && r.Method == http.MethodPut {
-		return serveLimited(rw, r, next)
-	}
-	return next.ServeHTTP(rw, r)
 }
 
 // judge returns what r asks for and, if user may not have it, the refusal. It

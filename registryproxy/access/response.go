@@ -21,6 +21,7 @@ type responseWriter struct {
 	body        *limitedBody // of the request; nil: there is no limit
 	wroteHeader bool
 	replaced    bool // the body is ours; the registry's is dropped
+	failed      bool // the status was 5xx
 }
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request) *responseWriter {
@@ -35,6 +36,7 @@ func (w *responseWriter) WriteHeader(status int) {
 		w.ResponseWriterWrapper.WriteHeader(status)
 		return
 	}
+	w.failed = status >= 500
 	h := w.Header()
 	if status >= 400 && w.body.tooLarge() {
 		w.replace(manifestTooLarge())

@@ -7,7 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"hash"
 	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -39,6 +42,7 @@ var errBusy = errors.New("too many logins at once")
 // of the machine strangers can keep busy.
 type verifier struct {
 	key    []byte                          // of the HMAC; random
+	macs   sync.Pool                       // of *keyed
 	known  *lru.Cache[fingerprint, expiry] // successes
 	flight singleflight.Group
 	runs   *semaphore.Weighted // bcrypt runs at once
@@ -71,24 +75,42 @@ func newVerifier() (*verifier, error) {
 	}, nil
 }
 
-// mac returns an HMAC over the parts, each with its length, so that no two
-// lists of parts have the same. What is remembered holds no password.
-func (v *verifier) mac(parts ...[]byte) (sum fingerprint) {
-	h := hmac.New(sha256.New, v.key)
-	var length [8]byte
-	for _, part := range parts {
-		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
-		h.Write(length[:])
-		h.Write(part)
+// keyed is an HMAC that is used again, and room for what it is made of: both
+// would else be allocated for every request.
+type keyed struct {
+	hash   hash.Hash
+	buffer []byte
+}
+
+// mac returns an HMAC over a login and, if it is given, the user's hash, each
+// with its length, so that no two have the same. What is remembered holds no
+// password.
+func (v *verifier) mac(user, password string, hash []byte) (sum fingerprint) {
+	k, _ := v.macs.Get().(*keyed)
+	if k == nil {
+		k = &keyed{hash: hmac.New(sha256.New, v.key)}
 	}
-	h.Sum(sum[:0])
+	// Room for all at once: what grows leaves a copy behind.
+	b := slices.Grow(k.buffer[:0], 3*8+len(user)+len(password)+len(hash)+len(sum))
+	b = append(binary.BigEndian.AppendUint64(b, uint64(len(user))), user...)
+	b = append(binary.BigEndian.AppendUint64(b, uint64(len(password))), password...)
+	if hash != nil {
+		b = append(binary.BigEndian.AppendUint64(b, uint64(len(hash))), hash...)
+	}
+	k.hash.Reset()
+	k.hash.Write(b)
+	b = k.hash.Sum(b) // no room of its own on the heap
+	copy(sum[:], b[len(b)-len(sum):])
+	clear(b) // of the password
+	k.buffer = b
+	v.macs.Put(k)
 	return sum
 }
 
 // isKnown reports whether user has logged in with password before, and hash is
 // still the user's.
 func (v *verifier) isKnown(user, password string, hash []byte) bool {
-	sum := v.mac([]byte(user), []byte(password), hash)
+	sum := v.mac(user, password, hash)
 	until, ok := v.known.Get(sum)
 	now := v.now()
 	switch {
@@ -109,12 +131,12 @@ func (v *verifier) isKnown(user, password string, hash []byte) bool {
 func (v *verifier) verify(ctx context.Context, user, password string, hash []byte, failed func()) (bool, error) {
 	// The key is made of what the client sent, and of nothing else: it must not
 	// tell apart what the client can't.
-	sum := v.mac([]byte(user), []byte(password))
+	sum := v.mac(user, password, nil)
 	result := v.flight.DoChan(string(sum[:]), func() (any, error) {
 		// A run serves several requests: it does not end with the first.
 		ok, err := v.run(context.WithoutCancel(ctx), password, hash)
 		if ok {
-			v.known.Add(v.mac([]byte(user), []byte(password), hash), v.now().Add(cacheTime))
+			v.known.Add(v.mac(user, password, hash), v.now().Add(cacheTime))
 		} else if err == nil {
 			failed()
 		}

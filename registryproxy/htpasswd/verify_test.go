@@ -1,8 +1,12 @@
 package htpasswd
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,6 +20,54 @@ func newTestVerifier(t testing.TB) *verifier {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// TestMac: an HMAC that is used again, by many at once and after longer parts,
+// is that of its own parts, and no others have the same.
+func TestMac(t *testing.T) {
+	v := newTestVerifier(t)
+	long := strings.Repeat("x", 1000)
+	logins := []struct {
+		user, password string
+		hash           []byte
+		name           string
+	}{
+		{"", "", nil, "0::0::"},
+		{"ab", "c", nil, "2:ab:1:c:"},
+		{"a", "bc", nil, "1:a:2:bc:"},
+		{"a", "b", []byte("c"), "1:a:1:b:1:c:"},
+		{long, "b", []byte("c"), "1000:" + long + ":1:b:1:c:"},
+		{"a", long, nil, "1:a:1000:" + long + ":"},
+	}
+	want := make(map[fingerprint]string)
+	for _, l := range logins {
+		parts := [][]byte{[]byte(l.user), []byte(l.password)}
+		if l.hash != nil {
+			parts = append(parts, l.hash)
+		}
+		h := hmac.New(sha256.New, v.key)
+		for _, part := range parts {
+			h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+			h.Write(part)
+		}
+		want[fingerprint(h.Sum(nil))] = l.name
+	}
+	if len(want) != len(logins) {
+		t.Fatalf("%d of %d differ", len(want), len(logins))
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 100 {
+				for _, l := range logins {
+					if got := want[v.mac(l.user, l.password, l.hash)]; got != l.name {
+						t.Errorf("the HMAC of %.40s is that of %.40q", l.name, got)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestVerifierRemembers(t *testing.T) {

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Names of works and metrics that aims refer to.
+const (
+	loginName  = "failed login"
+	attackName = "a good user, while 64 clients try unknown users"
+)
+
+var (
+	wrongPassword = metric{"wrong password, ms", 1}
+	unknownUser   = metric{"unknown user, ms", 1}
+	goodMedian    = metric{"median, ms", 2}
+	goodP99       = metric{"99th percentile, ms", 1}
+	attempts      = metric{"their attempts/s", 0}
+)
+
+// attackers is how many clients try unknown users at once.
+const attackers = 64
+
+// loginWork is the time to the refusal of a login. Nobody has so many of them
+// that a throttle counts: each wrong password is of another user.
+func loginWork(s scale) work {
+	return work{
+		name: loginName, metrics: []metric{wrongPassword, unknownUser},
+		about: fmt.Sprintf("One after the other on an open connection, each of another user and with another password: median of %d.", s.tries),
+		run: func(ctx context.Context, server *server) ([]float64, error) {
+			if server.scheme == "http" {
+				return nil, errNotDone
+			}
+			c := newClient(server)
+			defer c.close()
+			var wrong, unknown []float64
+			for range s.tries {
+				if ctx.Err() != nil {
+					return nil, ctx.Err()
+				}
+				server.tries++
+				for _, try := range []struct {
+					user string
+					took *[]float64
+				}{
+					{otherUser(server.tries), &wrong},
+					{fmt.Sprintf("nobody%d", server.tries), &unknown},
+				} {
+					if status, _, err := c.do(c.request(http.MethodGet, "/v2/", ""), false, nil); err != nil || status != http.StatusOK {
+						return nil, checkStatus(status, http.StatusOK, err) // only an open connection is wanted
+					}
+					message := c.requestAs(try.user, "wrong for "+try.user+fmt.Sprint(server.tries), http.MethodGet, "/v2/", "")
+					begin := time.Now()
+					status, _, err := c.do(message, false, nil)
+					if err := checkStatus(status, http.StatusUnauthorized, err); err != nil {
+						return nil, err
+					}
+					*try.took = append(*try.took, time.Since(begin).Seconds()*1000)
+				}
+			}
+			return []float64{median(wrong), median(unknown)}, nil
+		},
+	}
+}
+
+// attackWork is what a user notices of others who try to get in.
+func attackWork(s scale) work {
+	return work{
+		name: attackName, metrics: []metric{goodMedian, goodP99, attempts},
+		about: "Authenticated `GET /v2/` on an open connection; the clients try as fast as they are answered, each time with another name and password.",
+		run: func(ctx context.Context, server *server) ([]float64, error) {
+			if server.scheme == "http" {
+				return nil, errNotDone
+			}
+			return attack(ctx, server, s.attack)
+		},
+	}
+}
+
+func attack(ctx context.Context, server *server, period time.Duration) ([]float64, error) {
+	good := newClient(server)
+	defer good.close()
+	message := good.request(http.MethodGet, "/v2/", "")
+	if status, _, err := good.do(message, false, nil); err != nil || status != http.StatusOK {
+		return nil, checkStatus(status, http.StatusOK, err) // logs in
+	}
+	var tried atomic.Int64
+	var group sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer group.Wait()
+	defer cancel()
+	begin := time.Now()
+	for range attackers {
+		group.Go(func() {
+			c := newClient(server)
+			defer c.close()
+			for ctx.Err() == nil {
+				name := fmt.Sprintf("stranger%d-%d", begin.UnixNano(), tried.Add(1))
+				_, _, _ = c.do(c.requestAs(name, "guess of "+name, http.MethodGet, "/v2/", ""), false, nil) // whatever the answer
+			}
+		})
+	}
+	var latencies []float64
+	// The first ones may be answered before the attack is under way.
+	for time.Since(begin) < period || len(latencies) < 3 {
+		one := time.Now()
+		status, _, err := good.do(message, false, nil)
+		if err := checkStatus(status, http.StatusOK, err); err != nil {
+			return nil, fmt.Errorf("the good user: %w", err)
+		}
+		if time.Since(begin) > period/10 {
+			latencies = append(latencies, time.Since(one).Seconds()*1000)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	perSecond := float64(tried.Load()) / time.Since(begin).Seconds()
+	return []float64{median(latencies), percentile(latencies, 99), perSecond}, nil
+}
