@@ -82,8 +82,8 @@ func TestReadError(t *testing.T) {
 				r.Header.Set("Range", tc.ranges)
 			}
 			defer func() {
-				if got := recover(); got != http.ErrAbortHandler {
-					t.Errorf("recovered %v", got)
+				if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {
+					t.Errorf("recovered %v", err)
 				}
 				if n := logs.FilterLevelExact(zap.ErrorLevel).Len(); n != 1 {
 					t.Errorf("%d errors are told, want 1", n)
@@ -104,7 +104,8 @@ func TestRangesOfClientGone(t *testing.T) {
 		r.Header.Set("Range", "bytes=0-9,100-109")
 		func() {
 			defer func() {
-				if got := recover(); got != nil && got != http.ErrAbortHandler {
+				got := recover()
+				if err, _ := got.(error); got != nil && !errors.Is(err, http.ErrAbortHandler) {
 					panic(got)
 				}
 			}()
