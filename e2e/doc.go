@@ -3,10 +3,11 @@
 // xcaddy.Dockerfile, and minutes:
 //
 //	docker compose build
-//	REQUIRE=docker,namespaces,programs,time,root go test ./e2e
+//	REQUIRE=docker,namespaces,programs,time,root go test -count=1 ./e2e
 //
 // The image is caddy-nas-registry, or what CADDY_IMAGE names. It is not built by
-// the tests: after a change, build it again.
+// the tests: after a change, build it again. Go's cache of results doesn't know of
+// the image, hence -count=1.
 //
 // Each test builds a house of its own, of machines that are namespaces of the
 // kernel, with a cable between each two:
