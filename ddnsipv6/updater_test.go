@@ -81,6 +81,30 @@ func TestRetries(t *testing.T) {
 	})
 }
 
+// TestAwayForHours: the service is away when the prefix changes, and for eight hours
+// more. The name keeps its old address, and has the new one soon after the service
+// is back, without a further change.
+func TestAwayForHours(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.source.set(nil, stable(first))
+		app := h.start()
+		h.expect("at first", first)
+		h.change(func(f *fakeDNS) { f.failSets = 1 << 30 })
+		h.source.set(nil, stable(second))
+		pass(8 * time.Hour)
+		h.expect("while the service is away", first)
+		h.change(func(f *fakeDNS) { f.failSets, f.sets = 0, nil })
+		pass(12 * time.Minute) // the longest backoff, and its jitter
+		h.expect("when it is back", second)
+		if s := nas(app); s.Confirmed != second || s.Failures != 0 {
+			t.Errorf("status: %+v", s)
+		}
+		if _, sets, _ := h.counts(); sets != 1 {
+			t.Errorf("%d writes to catch up", sets)
+		}
+	})
+}
+
 // TestDrift: what somebody else edits is repaired at the next verification, and
 // nothing else is touched.
 func TestDrift(t *testing.T) {
