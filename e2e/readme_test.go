@@ -161,7 +161,7 @@ func (r *reader) leave() {
 func (r *reader) follow(c command) error {
 	pattern := regexp.QuoteMeta(strings.TrimRight(c.shown, "\n"))
 	pattern = example.ReplaceAllString(pattern, "("+example.String()+")")
-	pattern = strings.NewReplacer("…", `[\s\S]*?`, "\n", ` *\n`).Replace(pattern)
+	pattern = strings.NewReplacer("…", `[\s\S]*?`, "\n", `\s*\n\s*`).Replace(pattern)
 	expected := regexp.MustCompile(pattern)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) { // as a user would
 		out, err := r.run(c)
@@ -212,5 +212,8 @@ func (r *reader) run(c command) (string, error) {
 			break
 		}
 	}
-	return escapes.ReplaceAllString(down.ReplaceAllString(out.String(), "\n"), ""), cmd.Wait()
+	shown := escapes.ReplaceAllString(down.ReplaceAllString(out.String(), "\n"), "")
+	// Who types before the program has turned the echo off sees it; and this types
+	// as fast as it can.
+	return strings.ReplaceAll(shown, answer, ""), cmd.Wait()
 }
