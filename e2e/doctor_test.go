@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/caddy-nas/caddy-nas-registry/doctor"
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 // ailment breaks one thing in the house.
@@ -65,7 +66,7 @@ func (h *house) ails(t *testing.T, ailments []ailment) {
 	for _, a := range ailments {
 		h.then(t, a.check, func(t *testing.T) {
 			a.cause(h)
-			eventually(t, "the diagnosis", soon, func() error { return h.diagnosed(a) })
+			testenv.EventuallyWithin(t, "the diagnosis", soon, func() error { return h.diagnosed(a) })
 			a.cure(h)
 			h.wellAgain(t)
 		})
@@ -75,7 +76,7 @@ func (h *house) ails(t *testing.T, ailments []ailment) {
 // wellAgain waits until every check is well.
 func (h *house) wellAgain(t *testing.T) {
 	t.Helper()
-	eventually(t, "a house that is well", soon, func() error { return h.diagnosed(ailment{}) })
+	testenv.EventuallyWithin(t, "a house that is well", soon, func() error { return h.diagnosed(ailment{}) })
 }
 
 // diagnosed tells why the doctor's report is not what the ailment should give.

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 // TestDSMCertificate is the house in which DSM keeps the name and its certificate,
@@ -23,7 +25,7 @@ func TestDSMCertificate(t *testing.T) {
 	h.renewInDSM(t, "dNtAMd", first)
 	h.up()
 	h.then(t, "3 the certificate is served", func(t *testing.T) {
-		eventually(t, "DSM's certificate", soon, func() error { return h.serves(first) })
+		testenv.EventuallyWithin(t, "DSM's certificate", soon, func() error { return h.serves(first) })
 		h.closed(t)
 	})
 	h.connects(t)
@@ -31,7 +33,7 @@ func TestDSMCertificate(t *testing.T) {
 		for n := range 3 { // in the same folder, and in one with another number
 			next := h.ca.issue(t, name)
 			h.renewInDSM(t, []string{"dNtAMd", "k3SxQp", "k3SxQp"}[n], next)
-			eventually(t, "the renewed certificate", soon, func() error { return h.serves(next) })
+			testenv.EventuallyWithin(t, "the renewed certificate", soon, func() error { return h.serves(next) })
 			h.pushAndPull(t, fmt.Sprintf("team/renewed-%d:v1", n))
 		}
 	})

@@ -36,7 +36,7 @@ func newEngine(m *machine, args ...string) *engine {
 func (e *engine) start() {
 	e.t.Helper()
 	e.daemon = e.machine.daemon(e.args...)
-	eventually(e.t, "the engine of "+e.name, patience, func() error {
+	testenv.EventuallyWithin(e.t, "the engine of "+e.name, patience, func() error {
 		_, err := e.try("docker", "version")
 		return err
 	})

@@ -39,21 +39,6 @@ func inHouse(t *testing.T) bool {
 // soon is how long to wait for what takes seconds on a machine that is idle.
 const soon = 2 * time.Minute
 
-// eventually waits until check returns nil, and fails the test with its last error
-// if that takes too long.
-func eventually(t testing.TB, what string, within time.Duration, check func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) { // between two looks
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waiting for %s: %v", what, err)
-		}
-	}
-}
-
 // house is all machines, and a checkout on the NAS.
 type house struct {
 	t testing.TB
@@ -205,7 +190,7 @@ func (h *house) up() {
 	})
 	h.compose("up", "-d")
 	user, password, _ := strings.Cut(login, ":")
-	eventually(h.t, "registry-passwd", soon, func() error {
+	testenv.EventuallyWithin(h.t, "registry-passwd", soon, func() error {
 		_, err := h.tryCompose(password+"\n", "exec", "-T", "caddy", "caddy", "registry-passwd", "--file", "/auth/htpasswd", user)
 		return err
 	})
@@ -224,7 +209,7 @@ func (h *house) catalog() (string, error) {
 // reachable waits until the client reaches the registry at an address.
 func (h *house) reachable(at netip.Addr) {
 	h.t.Helper()
-	eventually(h.t, "the registry at "+at.String(), soon, func() error {
+	testenv.EventuallyWithin(h.t, "the registry at "+at.String(), soon, func() error {
 		got, err := h.curl("--output", "/dev/null", "--write-out", "%{http_code} %{remote_ip}", "--user", login, "https://"+site+"/v2/")
 		if want := "200 " + at.String(); err == nil && got != want {
 			err = errors.New(got + " instead of " + want)

@@ -128,7 +128,7 @@ func (m *machine) usable(prefix string) (addrs []netip.Addr, err error) {
 // awaitAddress waits until the machine has a usable address in the prefix.
 func (m *machine) awaitAddress(prefix string) (addr netip.Addr) {
 	m.t.Helper()
-	eventually(m.t, m.name+"'s address in "+prefix, soon, func() error {
+	testenv.EventuallyWithin(m.t, m.name+"'s address in "+prefix, soon, func() error {
 		addrs, err := m.usable(prefix)
 		if err == nil && len(addrs) == 0 {
 			err = fmt.Errorf("there is none")

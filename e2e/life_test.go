@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 const (
@@ -84,7 +86,7 @@ func (h *house) renumbered(t *testing.T) {
 // uploading waits until an upload is on its way.
 func (h *house) uploading(t *testing.T, repository string) {
 	t.Helper()
-	eventually(t, "an upload to "+repository, soon, func() error {
+	testenv.EventuallyWithin(t, "an upload to "+repository, soon, func() error {
 		if h.uploaded(repository) < 1<<20 {
 			return errors.New("less than 1 MiB has arrived")
 		}
@@ -166,7 +168,7 @@ func (h *house) recreated(t *testing.T) {
 	if after := h.registryAddress(); after == before {
 		t.Fatalf("the container has the address %s again", after)
 	}
-	eventually(t, "the registry at its new address", soon, func() error {
+	testenv.EventuallyWithin(t, "the registry at its new address", soon, func() error {
 		_, err := h.catalog()
 		return err
 	})
@@ -212,7 +214,7 @@ func (h *house) killed(t *testing.T) {
 	push := h.background("push", "--quiet", image)
 	h.uploading(t, "team/killed")
 	h.signal("caddy", "KILL")
-	eventually(t, "another start", soon, func() error {
+	testenv.EventuallyWithin(t, "another start", soon, func() error {
 		if started() == before {
 			return errors.New("it has not been started again")
 		}
@@ -256,7 +258,7 @@ func (h *house) serviceAway(t *testing.T) {
 		t.Error(err)
 	}
 	h.service.Hang(false)
-	eventually(t, "the new address", patience, func() error { return h.published(h.address) })
+	testenv.EventuallyWithin(t, "the new address", patience, func() error { return h.published(h.address) })
 	h.reachable(h.address)
 }
 
@@ -269,7 +271,7 @@ func (h *house) renewed(t *testing.T) {
 	}
 	// Caddy counts to the end of the last second, and rounds may differ by a moment.
 	due := before.NotAfter.Add(5*time.Second - renewedBefore)
-	eventually(t, "the time to renew", validity, func() error {
+	testenv.EventuallyWithin(t, "the time to renew", validity, func() error {
 		if left := time.Until(due); left > 0 {
 			return fmt.Errorf("it is in %s", left)
 		}
@@ -287,7 +289,7 @@ func (h *house) renewed(t *testing.T) {
 		t.Fatalf("the certificate was renewed before the pull, or is not served: %v", err)
 	}
 	h.service.Hang(false)
-	eventually(t, "another certificate", soon, func() error {
+	testenv.EventuallyWithin(t, "another certificate", soon, func() error {
 		now, err := h.served()
 		if err == nil && slices.Equal(now.Raw, before.Raw) {
 			err = errors.New("it is the old one")

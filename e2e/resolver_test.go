@@ -60,7 +60,7 @@ acme-v02.api.letsencrypt.org. AAAA %[6]s
 			t.Logf("BIND:\n%s", last(printed.Log(), 20))
 		}
 	})
-	eventually(t, "the resolver", soon, func() error {
+	testenv.EventuallyWithin(t, "the resolver", soon, func() error {
 		_, err := r.ask(t, "ddns.synology.com")
 		return err
 	})

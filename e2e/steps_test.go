@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/caddy-nas/caddy-nas-registry/dnssynology/synologytest"
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 // TestSynology is the house in which Caddy keeps the name and obtains the
@@ -65,10 +66,10 @@ func (h *house) then(t *testing.T, name string, f func(*testing.T)) {
 // steps are those of the article.
 func (h *house) steps(t *testing.T) {
 	h.then(t, "1 the address reaches the name", func(t *testing.T) {
-		eventually(t, "the AAAA record", soon, func() error { return h.published(h.address) })
+		testenv.EventuallyWithin(t, "the AAAA record", soon, func() error { return h.published(h.address) })
 	})
 	h.then(t, "2 the certificate is obtained without an open port", func(t *testing.T) {
-		eventually(t, "the certificate", soon, func() error {
+		testenv.EventuallyWithin(t, "the certificate", soon, func() error {
 			h.closed(t) // all the time
 			if n := strings.Count(h.pebble.Log(), "Issued certificate"); n != 1 {
 				return fmt.Errorf("%d were issued", n)
@@ -78,7 +79,7 @@ func (h *house) steps(t *testing.T) {
 		if !slices.ContainsFunc(h.service.Requests(), func(r synologytest.Request) bool { return r.Command == "letsencrypt/create" }) {
 			t.Error("the service got no TXT record")
 		}
-		eventually(t, "the TXT record's end", soon, func() error {
+		testenv.EventuallyWithin(t, "the TXT record's end", soon, func() error {
 			if values := h.service.TXT("_acme-challenge." + name); len(values) > 0 {
 				return fmt.Errorf("it has %v", values)
 			}
@@ -86,7 +87,7 @@ func (h *house) steps(t *testing.T) {
 		})
 	})
 	h.then(t, "3 the certificate is served", func(t *testing.T) {
-		eventually(t, "the certificate", soon, func() error {
+		testenv.EventuallyWithin(t, "the certificate", soon, func() error {
 			leaf, err := h.served()
 			if err != nil {
 				return err

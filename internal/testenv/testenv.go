@@ -101,7 +101,13 @@ func Storage(t testing.TB) {
 // error after 30 seconds.
 func Eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	EventuallyWithin(t, what, 30*time.Second, check)
+}
+
+// EventuallyWithin is Eventually for what may take longer.
+func EventuallyWithin(t testing.TB, what string, within time.Duration, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
 	for {
 		err := check()
 		if err == nil {
