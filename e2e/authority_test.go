@@ -22,6 +22,7 @@ import (
 type authority struct {
 	rootPEM      []byte
 	intermediate tls.Certificate
+	issued       time.Duration // a second for each certificate
 }
 
 func newAuthority(t testing.TB) *authority {
@@ -33,11 +34,17 @@ func newAuthority(t testing.TB) *authority {
 	}
 }
 
-// issue makes a certificate of a name for a day, with its chain, as a server
-// sends it.
+// issue makes a certificate of a name for sixty days, with its chain, as a server
+// sends it. Each is younger than the one before, by whole seconds: certificates
+// know no less, and of two that are equally old neither is the renewed one.
 func (a *authority) issue(t testing.TB, name string) tls.Certificate {
 	t.Helper()
-	c := sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}}, &a.intermediate)
+	a.issued += time.Second
+	from := time.Now().Add(a.issued - time.Hour)
+	c := sign(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: from, NotAfter: from.AddDate(0, 0, 60),
+	}, &a.intermediate)
 	c.Certificate = append(c.Certificate, a.intermediate.Certificate...)
 	return c
 }
