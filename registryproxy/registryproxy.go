@@ -5,6 +5,7 @@ package registryproxy
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,8 +75,7 @@ func init() {
 //			group …
 //			allow …
 //		}
-//		@authenticated not vars {http.auth.user.id} ""
-//		timeouts @authenticated {
+//		timeouts {
 //			read_timeout  15m
 //			write_timeout 15m
 //		}
@@ -95,7 +95,10 @@ func init() {
 //	}
 //
 // with an error route of its own, which the Caddyfile has no words for, of the
-// one handler http.handlers.registry_error.
+// one handler http.handlers.registry_error. Where a rule allows anonymous
+// something, timeouts is for authenticated requests alone, by a matcher:
+//
+//	@authenticated not vars {http.auth.user.id} ""
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
@@ -123,9 +126,6 @@ func (o *options) route(h httpcaddyfile.Helper) *caddyhttp.Subroute {
 	authentication := &caddyauth.Authentication{
 		ProvidersRaw: caddy.ModuleMap{"htpasswd": h.JSON(o.htpasswd)},
 	}
-	authenticated := caddy.ModuleMap{"not": h.JSON(caddyhttp.MatchNot{MatcherSetsRaw: []caddy.ModuleMap{{
-		"vars": h.JSON(caddyhttp.VarsMatcher{"{http.auth.user.id}": []string{""}}),
-	}}})}
 	patience := &timeouts.Timeouts{ReadTimeout: idleTimeout, WriteTimeout: idleTimeout}
 
 	var registry json.RawMessage
@@ -138,18 +138,23 @@ func (o *options) route(h httpcaddyfile.Helper) *caddyhttp.Subroute {
 	if o.blobs != nil {
 		last = []json.RawMessage{handlerJSON(o.blobs, "registry_blobs"), registry}
 	}
-	return &caddyhttp.Subroute{
-		Routes: caddyhttp.RouteList{
-			{HandlersRaw: []json.RawMessage{
-				handlerJSON(authentication, "authentication"),
-				handlerJSON(o.access, "registry_access"),
-			}},
-			{
-				MatcherSetsRaw: []caddy.ModuleMap{authenticated},
-				HandlersRaw:    []json.RawMessage{handlerJSON(patience, "timeouts")},
-			},
+	first := []json.RawMessage{handlerJSON(authentication, "authentication"), handlerJSON(o.access, "registry_access")}
+	wait := handlerJSON(patience, "timeouts")
+	// Each route costs every request a little: one will do where everybody who
+	// comes past registry_access is authenticated.
+	routes := caddyhttp.RouteList{{HandlersRaw: slices.Concat(first, []json.RawMessage{wait}, last)}}
+	if o.htpasswd.Anonymous {
+		authenticated := caddy.ModuleMap{"not": h.JSON(caddyhttp.MatchNot{MatcherSetsRaw: []caddy.ModuleMap{{
+			"vars": h.JSON(caddyhttp.VarsMatcher{"{http.auth.user.id}": []string{""}}),
+		}}})}
+		routes = caddyhttp.RouteList{
+			{HandlersRaw: first},
+			{MatcherSetsRaw: []caddy.ModuleMap{authenticated}, HandlersRaw: []json.RawMessage{wait}},
 			{HandlersRaw: last},
-		},
+		}
+	}
+	return &caddyhttp.Subroute{
+		Routes: routes,
 		Errors: &caddyhttp.HTTPErrorConfig{Routes: caddyhttp.RouteList{
 			{HandlersRaw: []json.RawMessage{handlerJSON(new(access.ErrorHandler), "registry_error")}},
 		}},
