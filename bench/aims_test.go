@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -21,6 +22,8 @@ func TestJudge(t *testing.T) {
 	}
 	twice := atLeast(2, "GET /v2/, h1", rate, stockCaddy, []string{oursTCP})
 	less := atMost(0.65, "GET /v2/, h1", rate, stockCaddy, []string{oursTCP})
+	failed := given(pingAt(oursTCP, 300))
+	failed.fail(work{name: "GET /v2/, h1"}, oursTCP, errors.New("status 502"))
 	tests := []struct {
 		name    string
 		aim     aim
@@ -29,11 +32,12 @@ func TestJudge(t *testing.T) {
 		want    verdict
 		judged  bool
 	}{
-		{"above", twice, given(pingAt(oursTCP, 300)), oursTCP, verdict{3, true}, true},
-		{"just reached", twice, given(pingAt(oursTCP, 200)), oursTCP, verdict{2, true}, true},
-		{"below", twice, given(pingAt(oursTCP, 199)), oursTCP, verdict{1.99, false}, true},
-		{"at most, reached", less, given(pingAt(oursTCP, 65)), oursTCP, verdict{0.65, true}, true},
-		{"at most, missed", less, given(pingAt(oursTCP, 66)), oursTCP, verdict{0.66, false}, true},
+		{"above", twice, given(pingAt(oursTCP, 300)), oursTCP, verdict{value: 3, reached: true}, true},
+		{"just reached", twice, given(pingAt(oursTCP, 200)), oursTCP, verdict{value: 2, reached: true}, true},
+		{"below", twice, given(pingAt(oursTCP, 199)), oursTCP, verdict{value: 1.99}, true},
+		{"at most, reached", less, given(pingAt(oursTCP, 65)), oursTCP, verdict{value: 0.65, reached: true}, true},
+		{"at most, missed", less, given(pingAt(oursTCP, 66)), oursTCP, verdict{value: 0.66}, true},
+		{"failed in one round", twice, failed, oursTCP, verdict{failed: true}, true},
 		{"not about it", twice, given(pingAt(oursUnix, 300)), oursUnix, verdict{}, false},
 		{"not measured", twice, given(nil), oursTCP, verdict{}, false},
 		{"no peer", twice, given(map[key]float64{{"GET /v2/, h1", rate.name, oursTCP}: 1}), oursTCP, verdict{}, false},
@@ -61,6 +65,9 @@ func TestAimsAreMeasured(t *testing.T) {
 		for _, a := range aims(s) {
 			if len(a.who) == 0 || a.lo >= a.hi {
 				t.Errorf("%s: nobody, or nothing, can reach it", a.what)
+			}
+			if !slices.ContainsFunc(allWorks(s), func(w work) bool { return w.name == a.work }) {
+				t.Errorf("%s: no work is %q", a.what, a.work)
 			}
 			for _, who := range a.who {
 				if v, judged := a.judge(all, who); !judged || math.IsInf(v.value, 0) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/sha256"
-	"encoding"
 	"encoding/binary"
 	"encoding/hex"
 	"hash"
@@ -16,7 +15,7 @@ const tailSize = 8
 // so that each costs one hash of those and not of gigabytes.
 type contents struct {
 	block  []byte // that repeats
-	states map[int64]hash.Hash
+	states map[int64]hash.Cloner
 	next   uint64
 }
 
@@ -24,7 +23,7 @@ func newContents() *contents {
 	block := make([]byte, 1<<20)
 	random := rand.NewChaCha8([32]byte([]byte("the same blobs for all and ever.")))
 	_, _ = random.Read(block) // never fails
-	return &contents{block: block, states: make(map[int64]hash.Hash)}
+	return &contents{block: block, states: make(map[int64]hash.Cloner)}
 }
 
 // content is a blob.
@@ -42,27 +41,17 @@ func (c *contents) make(size int64) content {
 	binary.BigEndian.PutUint64(made.tail[:], c.next)
 	state, ok := c.states[size]
 	if !ok {
-		state = sha256.New()
+		state = sha256.New().(hash.Cloner)
 		_, _ = io.CopyN(state, made.reader(0, size), size-tailSize) // neither fails
 		c.states[size] = state
 	}
-	sum := clone(state)
+	sum, err := state.Clone()
+	if err != nil {
+		panic(err) // SHA-256 of the standard library can be cloned
+	}
 	_, _ = sum.Write(made.tail[:]) // never fails
 	made.digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
 	return made
-}
-
-// clone copies the state of a hash.
-func clone(h hash.Hash) hash.Hash {
-	copied := sha256.New()
-	state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
-	if err == nil {
-		err = copied.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)
-	}
-	if err != nil {
-		panic(err) // SHA-256 of the standard library can do both
-	}
-	return copied
 }
 
 // reader returns n bytes from an offset.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +16,7 @@ const (
 	article       = "registry, own TLS"
 	nginxRecipe   = "nginx"
 	stockCaddy    = "stock Caddy"
+	stockBridge   = "stock Caddy, bridge"
 )
 
 // Names of ours.
@@ -61,6 +62,10 @@ var allContestants = []*contestant{
 		backend: registryBackend, front: stockFront,
 	},
 	{
+		name: stockBridge, about: "the same in front of registry:3 on the bridge, at its address of the moment",
+		backend: containerBackend, front: stockFront,
+	},
+	{
 		name: oursEmbedded, about: "ours: the registry within Caddy",
 		front: oursFront(func(s *server) string { return "embedded " + s.data }),
 	},
@@ -77,13 +82,13 @@ var allContestants = []*contestant{
 	{
 		name: oursDocker, about: "ours: `docker`, registry:3 on the bridge",
 		backend: containerBackend,
-		front:   oursFront(func(s *server) string { return "docker {\n\t\t\tlabel " + s.upstream + "\n\t\t}" }),
+		front:   oursFront(func(s *server) string { return "docker {\n\t\t\tlabel " + s.label + "\n\t\t}" }),
 	},
 	{
 		name: oursBlobs, about: "ours: `docker` and `blobs_from` the container's folder",
 		backend: containerBackend,
 		front: oursFront(func(s *server) string {
-			return "docker {\n\t\t\tlabel " + s.upstream + "\n\t\t}\n\t\tblobs_from " + s.data
+			return "docker {\n\t\t\tlabel " + s.label + "\n\t\t}\n\t\tblobs_from " + s.data
 		}),
 	},
 }
@@ -99,8 +104,13 @@ func selectContestants(pattern *regexp.Regexp) []*contestant {
 	return selected
 }
 
+// isCaddy tells whether there is an admin endpoint to ask.
+func (c *contestant) isCaddy() bool {
+	return c.isOurs() || c.name == stockCaddy || c.name == stockBridge
+}
+
 // isOurs tells this project's from the peers.
-func (c *contestant) isOurs() bool { return strings.HasPrefix(c.about, "ours: ") }
+func (c *contestant) isOurs() bool { return slices.Contains(ours, c.name) }
 
 // folder returns a short name for paths: that of a socket has a limit of 108
 // bytes.
@@ -126,23 +136,14 @@ func stockFront(_ context.Context, s *server) ([]string, error) {
 `, users.String(), s.upstream))
 }
 
-// oursFront returns a front with registry_proxy. Where its program does not
-// know an option yet, that contestant is missing.
+// oursFront returns a front with registry_proxy.
 func oursFront(place func(*server) string) func(context.Context, *server) ([]string, error) {
-	return func(ctx context.Context, s *server) ([]string, error) {
-		command, err := caddyFront(s, s.lab.programs.ours, fmt.Sprintf(`	registry_proxy {
+	return func(_ context.Context, s *server) ([]string, error) {
+		return caddyFront(s, s.lab.programs.ours, fmt.Sprintf(`	registry_proxy {
 		%s
 		htpasswd %s
 	}
 `, place(s), s.lab.htpasswd))
-		if err != nil {
-			return nil, err
-		}
-		check := exec.CommandContext(ctx, command[0], "adapt", "--adapter", "caddyfile", "--config", command[len(command)-1])
-		if _, err := output(check); err != nil {
-			return nil, &missingError{err.Error()}
-		}
-		return command, nil
 	}
 }
 
@@ -169,7 +170,7 @@ https://%s {
 
 // nginxFront follows
 // https://distribution.github.io/distribution/recipes/nginx/ with these
-// differences: TLS has its defaults, HTTP/2 is on, and requests are passed on as
+// differences: TLS is as Debian has it, HTTP/2 is on, and requests are passed on as
 // they come, which spares nginx from writing every layer to a file first.
 // Debian's own configuration sets worker_processes.
 func nginxFront(_ context.Context, s *server) ([]string, error) {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,13 +86,24 @@ func containerBackend(ctx context.Context, s *server) (*process, error) {
 		return nil, err
 	}
 	name := strings.ToLower(fmt.Sprintf("registry-bench-%d-%s", os.Getpid(), s.folder()))
-	s.upstream = "registry-bench=" + name
-	return startContainer(ctx,
-		"--name", name, "--label", s.upstream,
+	s.label = "registry-bench=" + name
+	p, err := startContainer(ctx, name,
+		"--label", s.label,
 		// What it writes is this program's to remove.
 		"--user", fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid()),
 		"--env", "OTEL_TRACES_EXPORTER=none",
+		// The same program as everybody's.
+		"--volume", s.lab.programs.registry+":/bin/registry:ro",
 		"--volume", config+":/etc/distribution/config.yml:ro",
 		"--volume", s.data+":"+root,
 		image)
+	if err != nil {
+		return nil, err
+	}
+	address, err := docker(ctx, "inspect", "--format", "{{.NetworkSettings.IPAddress}}", name)
+	if err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	s.upstream = net.JoinHostPort(address, "5000")
+	return p, nil
 }

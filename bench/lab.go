@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ type scale struct {
 // scales of a run for results and of one to see whether everything works.
 var (
 	fullScale = scale{
-		rounds: 5, period: 2 * time.Second, attack: 5 * time.Second, large: 256 << 20, huge: 4 << 30,
+		rounds: 5, period: time.Second, attack: 5 * time.Second, large: 256 << 20, huge: 4 << 30,
 		tries: 8, imageLayer: 1 << 20, layers: 20,
 	}
 	quickScale = scale{
@@ -66,6 +67,7 @@ type lab struct {
 	contents *contents
 	seed     string // the registry's folder that all begin with
 	blobs    map[int64]content
+	manifest string // its digest
 }
 
 // programs are the paths of what is started. Empty: there is none.
@@ -100,7 +102,7 @@ func (l *lab) build(ctx context.Context, need func(name string) bool) error {
 	build := func(to *string, name string, arguments ...string) error {
 		path := filepath.Join(bin, name)
 		log.Printf("building %s", name)
-		cmd := exec.CommandContext(ctx, "go", append(arguments[:1:1], append([]string{"-trimpath", "-ldflags=-s -w"}, arguments[1:]...)...)...)
+		cmd := exec.CommandContext(ctx, "go", slices.Insert(arguments, 1, "-trimpath", "-ldflags=-s -w")...)
 		cmd.Env = append(os.Environ(), "GOBIN="+bin, "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w: %s", name, err, strings.TrimSpace(string(out)))
@@ -116,7 +118,7 @@ func (l *lab) build(ctx context.Context, need func(name string) bool) error {
 	if err := build(&l.programs.registry, "registry", "install", registry+"/cmd/registry@"+version); err != nil {
 		return err
 	}
-	if need(stockCaddy) {
+	if need(stockCaddy) || need(stockBridge) {
 		if err := build(&l.programs.stock, "stock-caddy", "build", "-o="+filepath.Join(bin, "stock-caddy"),
 			"github.com/caddyserver/caddy/v2/cmd/caddy"); err != nil {
 			return err

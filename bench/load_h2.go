@@ -22,7 +22,7 @@ func newStreams(ctx context.Context, s *server, n int) ([]*stream, func(), error
 	transport := newTransport(s, true)
 	streams := make([]*stream, n)
 	for i := range streams {
-		streams[i] = &stream{server: s, http: &http.Client{Transport: transport}, buf: make([]byte, 64<<10)}
+		streams[i] = &stream{server: s, http: &http.Client{Transport: transport, Timeout: ioTimeout}, buf: make([]byte, 64<<10)}
 	}
 	resp, err := streams[0].answer(ctx, http.MethodGet, "/v2/", nil)
 	if err != nil {

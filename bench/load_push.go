@@ -16,7 +16,7 @@ type pusher struct {
 }
 
 func newPusher(s *server) *pusher {
-	return &pusher{server: s, http: &http.Client{Transport: newTransport(s, false)}}
+	return &pusher{server: s, http: &http.Client{Transport: newTransport(s, false), Timeout: ioTimeout}}
 }
 
 func (p *pusher) close() { p.http.CloseIdleConnections() }
@@ -37,11 +37,8 @@ func (p *pusher) push(ctx context.Context, repository string, c content, chunk i
 	} else {
 		for offset := int64(0); offset < c.size; offset += chunk {
 			n := min(chunk, c.size-offset)
-			header := http.Header{
-				"Content-Range":  {fmt.Sprintf("%d-%d", offset, offset+n-1)},
-				"Content-Length": {fmt.Sprint(n)}, // for send
-			}
-			if location, err = p.send(ctx, http.MethodPatch, location, c.reader(offset, n), header, http.StatusAccepted); err != nil {
+			header := http.Header{"Content-Range": {fmt.Sprintf("%d-%d", offset, offset+n-1)}}
+			if location, err = p.send(ctx, http.MethodPatch, location, sized{c.reader(offset, n), n}, header, http.StatusAccepted); err != nil {
 				return err
 			}
 		}
@@ -64,6 +61,12 @@ func (p *pusher) putManifest(ctx context.Context, repository, tag string, manife
 	return err
 }
 
+// sized is a body whose length is told.
+type sized struct {
+	io.Reader
+	length int64 // bytes
+}
+
 // send sends one request of an upload and returns the Location of the answer.
 func (p *pusher) send(ctx context.Context, method, target string, body io.Reader, header http.Header, want int) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, body)
@@ -73,10 +76,8 @@ func (p *pusher) send(ctx context.Context, method, target string, body io.Reader
 	for name, values := range header {
 		req.Header[name] = values
 	}
-	if length := header.Get("Content-Length"); length != "" {
-		if _, err := fmt.Sscan(length, &req.ContentLength); err != nil {
-			return "", err
-		}
+	if body, ok := body.(sized); ok {
+		req.ContentLength = body.length
 	}
 	if body != nil && req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", "application/octet-stream")

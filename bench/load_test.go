@@ -159,7 +159,7 @@ func TestWorksWithRegistry(t *testing.T) {
 			t.Error("the registry runs on")
 		}
 	}()
-	if err := s.verify(); err != nil {
+	if _, err := s.verify(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, w := range []work{
@@ -184,7 +184,7 @@ func TestWorksWithRegistry(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.data, "docker/registry/v2/blobs/sha256", blob[:2], blob, "data"), make([]byte, small), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.verify(); err == nil || !strings.Contains(err.Error(), "digest") {
+	if _, err := s.verify(t.Context()); err == nil || !strings.Contains(err.Error(), "digest") {
 		t.Errorf("a blob of another digest: %v", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // machineFacts says what a run was made on, and how.
-func machineFacts(ctx context.Context, s scale) [][2]string {
+func machineFacts(ctx context.Context, s scale, dir string) [][2]string {
 	facts := [][2]string{
 		{"date", time.Now().UTC().Format("2006-01-02 15:04 UTC")},
 		{"command", "`go run ./bench" + quoted(os.Args[1:]) + "`"},
@@ -25,6 +25,9 @@ func machineFacts(ctx context.Context, s scale) [][2]string {
 	}
 	if engine, err := docker(ctx, "version", "--format", "{{.Server.Version}}"); err == nil {
 		facts = append(facts, [2]string{"Docker engine", engine})
+	}
+	if kind, err := output(exec.CommandContext(ctx, "stat", "--file-system", "--format", "%T", dir)); err == nil {
+		facts = append(facts, [2]string{"file system", kind})
 	}
 	if commit, err := output(exec.CommandContext(ctx, "git", "describe", "--always", "--dirty")); err == nil {
 		facts = append(facts, [2]string{"this project at", commit})
@@ -68,11 +71,12 @@ func firstLine(path string) string {
 }
 
 // present returns a contestant as the report has it.
-func (l *lab) present(ctx context.Context, c *contestant, program, missing string) entrant {
-	e := entrant{name: c.name, about: c.about, missing: missing, version: "–"}
-	if program == "" {
-		return e
-	}
+func (l *lab) present(c *contestant) entrant {
+	return entrant{name: c.name, about: c.about, version: "–", tls: "–"}
+}
+
+// examine adds what the program of a contestant's front is.
+func (l *lab) examine(ctx context.Context, e *entrant, program string) {
 	if info, err := os.Stat(program); err == nil {
 		e.binary = info.Size()
 	}
@@ -85,7 +89,6 @@ func (l *lab) present(ctx context.Context, c *contestant, program, missing strin
 	default:
 		e.version = moduleVersion(program)
 	}
-	return e
 }
 
 // moduleVersion returns what a Go program was built of: the registry or

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -38,7 +39,8 @@ func main() {
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, cancel) // a second Ctrl-C ends this program at once
 	if err == nil {
 		err = bench(ctx, o, os.Stdout)
 	}
@@ -71,7 +73,7 @@ func parseFlags(arguments []string, usage io.Writer) (options, error) {
 	o.scale = fullScale
 	if o.quick {
 		o.scale = quickScale
-	} else if o.out == "" && *only == "" && *contestants == "" {
+	} else if o.out == "" && *only == "" && *contestants == "" && *rounds == 0 && o.profiles == "" {
 		o.out = filepath.Join("bench", "RESULTS.md")
 	}
 	if *rounds > 0 {
@@ -97,18 +99,19 @@ func bench(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if len(works) == 0 && !o.serve {
 		return errors.New("no work has such a name")
 	}
+	if o.out != "" {
+		if _, err := os.Stat(filepath.Dir(o.out)); err != nil {
+			return fmt.Errorf("the report could not be written there: %w; without -out, run this at the root of the repository", err)
+		}
+	}
 	dir, err := os.MkdirTemp(o.dir, "registry-bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	facts := machineFacts(ctx, o.scale, dir)
 	l, err := newLab(ctx, dir, o.scale, func(name string) bool {
-		for _, c := range chosen {
-			if c.name == name {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(chosen, func(c *contestant) bool { return c.name == name })
 	})
 	if err != nil {
 		return err
@@ -128,14 +131,14 @@ func bench(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if len(r.results.samples) == 0 {
 		return errors.Join(errors.New("nothing was measured"), ctx.Err())
 	}
-	return errors.Join(r.write(context.WithoutCancel(ctx), o, stdout), ctx.Err())
+	return errors.Join(r.write(o, facts, stdout), r.failed(), ctx.Err())
 }
 
 // write writes the report and the plot.
-func (r *run) write(ctx context.Context, o options, stdout io.Writer) error {
+func (r *run) write(o options, facts [][2]string, stdout io.Writer) error {
 	report := report{
-		facts: machineFacts(ctx, o.scale), entrants: r.entrants, works: r.works,
-		aims: aims(o.scale), results: r.results,
+		facts: facts, entrants: r.entrants, works: r.works,
+		aims: aims(o.scale), notes: parseNotes(notes), results: r.results,
 	}
 	switch {
 	case r.interrupted:
@@ -144,18 +147,17 @@ func (r *run) write(ctx context.Context, o options, stdout io.Writer) error {
 	case o.quick:
 		report.heading = "**A quick run, to see whether everything works: its numbers say nothing.**"
 	}
-	if o.out != "" {
-		plot := strings.TrimSuffix(filepath.Base(o.out), filepath.Ext(o.out)) + ".svg"
-		if drawn := measured(panels(o.scale), r.names(), r.results); len(drawn) > 0 {
-			if err := writePlot(filepath.Join(filepath.Dir(o.out), plot), drawn, r.names(), r.results); err != nil {
-				return err
-			}
+	_, err := io.WriteString(stdout, report.markdown())
+	if o.out == "" {
+		return err
+	}
+	plot := strings.TrimSuffix(filepath.Base(o.out), filepath.Ext(o.out)) + ".svg"
+	if drawn := measured(panels(o.scale), r.names(), r.results); len(drawn) > 0 {
+		if plotErr := writePlot(filepath.Join(filepath.Dir(o.out), plot), drawn, r.names(), r.results); plotErr != nil {
+			err = errors.Join(err, plotErr)
+		} else {
 			report.plot = plot
 		}
-		if err := os.WriteFile(o.out, []byte(report.markdown()), 0o644); err != nil { //nolint:gosec // for everybody to read
-			return err
-		}
 	}
-	_, err := io.WriteString(stdout, report.markdown())
-	return err
+	return errors.Join(err, os.WriteFile(o.out, []byte(report.markdown()), 0o644)) //nolint:gosec // for everybody to read
 }

@@ -13,6 +13,7 @@ events {
 
 http {
   access_log off;
+  error_log DIR/nginx-error.log crit; # not each failed login: nobody else writes one
   client_body_temp_path DIR/nginx-body;
   proxy_temp_path DIR/nginx-proxy;
   fastcgi_temp_path DIR/nginx-fastcgi;
@@ -29,6 +30,8 @@ http {
 
   server {
     listen ADDRESS ssl http2;
+    # As in Debian's configuration.
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate CERT;
     ssl_certificate_key KEY;
     ssl_session_cache shared:SSL:10m;

@@ -4,76 +4,40 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
-// tick is the unit of times in /proc/<pid>/stat: USER_HZ is 100 on every
+// tick is the unit of the times in /proc/<pid>/stat: USER_HZ is 100 on every
 // architecture that Go knows.
 const tick = 10 * time.Millisecond
 
-// procStat is what /proc/<pid>/stat says of a process.
-//
-// Source: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+// procStat is what a process has used.
 type procStat struct {
 	pid, parent int
 	cpu         time.Duration // user and system, of it and of the children that it has waited for
 }
 
-// parseStat reads the one line of /proc/<pid>/stat.
-func parseStat(line string) (procStat, error) {
-	// The program's name may hold spaces and parentheses.
-	start, end := strings.IndexByte(line, '('), strings.LastIndexByte(line, ')')
-	if start < 1 || end < start {
-		return procStat{}, fmt.Errorf("no name in parentheses in %q", line)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(line[:start]))
+// processes returns what runs on this machine.
+func processes() ([]procStat, error) {
+	running, err := procfs.AllProcs()
 	if err != nil {
-		return procStat{}, fmt.Errorf("process id: %w", err)
+		return nil, err
 	}
-	fields := strings.Fields(line[end+1:]) // from the third on, which is the state
-	const (
-		parent = 4 - 3
-		utime  = 14 - 3
-		cstime = 17 - 3
-	)
-	if len(fields) <= cstime {
-		return procStat{}, fmt.Errorf("only %d fields after the name in %q", len(fields), line)
-	}
-	s := procStat{pid: pid}
-	if s.parent, err = strconv.Atoi(fields[parent]); err != nil {
-		return procStat{}, fmt.Errorf("parent of process %d: %w", pid, err)
-	}
-	for _, field := range fields[utime : cstime+1] { // utime, stime, cutime, cstime
-		ticks, err := strconv.ParseInt(field, 10, 64)
+	all := make([]procStat, 0, len(running))
+	for _, p := range running {
+		s, err := p.Stat()
 		if err != nil {
-			return procStat{}, fmt.Errorf("times of process %d: %w", pid, err)
+			continue // it has ended since
 		}
-		s.cpu += time.Duration(ticks) * tick
+		ticks := int(s.UTime) + int(s.STime) + s.CUTime + s.CSTime //nolint:gosec // far from the limit of either
+		all = append(all, procStat{pid: s.PID, parent: s.PPID, cpu: time.Duration(ticks) * tick})
 	}
-	return s, nil
+	return all, nil
 }
 
-// parseResident returns VmRSS of /proc/<pid>/status, in bytes. It is 0 for a
-// process that has ended and was not waited for: it has no memory left.
-func parseResident(status string) (int64, error) {
-	for line := range strings.Lines(status) {
-		value, ok := strings.CutPrefix(line, "VmRSS:")
-		if !ok {
-			continue
-		}
-		kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("resident memory: %w", err)
-		}
-		return kib << 10, nil
-	}
-	return 0, nil
-}
-
-// family returns those of all that are root or descend from it.
+// family returns those of all that are root or descend from it, root first.
 func family(all []procStat, root int) []procStat {
 	children := make(map[int][]procStat)
 	var found []procStat
@@ -87,27 +51,6 @@ func family(all []procStat, root int) []procStat {
 		found = append(found, children[found[i].pid]...)
 	}
 	return found
-}
-
-// processes returns what runs on this machine.
-func processes() ([]procStat, error) {
-	paths, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return nil, err
-	}
-	var all []procStat
-	for _, path := range paths {
-		line, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended since
-		}
-		s, err := parseStat(string(line))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		all = append(all, s)
-	}
-	return all, nil
 }
 
 // usedCPU returns the user and system time that processes and their
@@ -130,27 +73,60 @@ func usedCPU(roots ...int) (time.Duration, error) {
 	return sum, nil
 }
 
-// residentMemory returns the resident memory of a process and its descendants,
-// in bytes. What they share is counted once for each.
-func residentMemory(root int) (int64, error) {
+// memory is the resident memory of a process and its descendants, in bytes. What
+// descendants share with others is not counted again: they were forked.
+type memory struct {
+	now  int64
+	peak int64 // since forgetPeak
+}
+
+// usedMemory returns the memory of a process.
+func usedMemory(root int) (memory, error) {
 	all, err := processes()
 	if err != nil {
-		return 0, err
+		return memory{}, err
 	}
-	var sum int64
-	for _, s := range family(all, root) {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
+	var sum memory
+	for i, s := range family(all, root) {
+		p, err := procfs.NewProc(s.pid)
 		if err != nil {
 			continue // it has ended since
 		}
-		bytes, err := parseResident(string(status))
+		status, err := p.NewStatus()
 		if err != nil {
-			return 0, err
+			continue
 		}
-		sum += bytes
+		var shared uint64
+		if i > 0 {
+			maps, err := p.ProcSMapsRollup()
+			if err != nil {
+				continue
+			}
+			shared = min(maps.SharedClean+maps.SharedDirty, status.VmRSS)
+		}
+		sum.now += int64(status.VmRSS - shared)  //nolint:gosec // bytes of memory
+		sum.peak += int64(status.VmHWM - shared) //nolint:gosec // bytes of memory
 	}
-	if sum == 0 {
-		return 0, errors.New("the process has ended")
+	if sum.now == 0 {
+		return memory{}, errors.New("the process has ended")
 	}
 	return sum, nil
+}
+
+// forgetPeak makes the memory of this moment the peak of a process and of its
+// descendants.
+//
+// Source: https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html
+func forgetPeak(root int) error {
+	all, err := processes()
+	if err != nil {
+		return err
+	}
+	for _, s := range family(all, root) {
+		const peak = "5"
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.pid), []byte(peak), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }

@@ -4,68 +4,9 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
+	"syscall"
 	"testing"
-	"time"
 )
-
-func TestParseStat(t *testing.T) {
-	tests := []struct {
-		name, line string
-		want       procStat
-		err        string
-	}{
-		{
-			name: "a process",
-			line: "123 (caddy) S 1 123 123 0 -1 4194560 100 0 0 0 250 50 3 7 20 0 9 0 100 1000 200 18446744073709551615 1",
-			want: procStat{pid: 123, parent: 1, cpu: 3100 * time.Millisecond},
-		},
-		{
-			name: "a name with spaces and parentheses",
-			line: "7 (tmux: (server) 1) S 42 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 0 1",
-			want: procStat{pid: 7, parent: 42, cpu: 100 * time.Millisecond},
-		},
-		{name: "empty", line: "", err: "no name"},
-		{name: "no number before the name", line: "x (a) S 1", err: "process id"},
-		{name: "cut off", line: "7 (a) S 1 7 7", err: "only 4 fields"},
-		{name: "a parent that is no number", line: "7 (a) S x 7 7 0 -1 0 0 0 0 0 1 2 3 4 20", err: "parent of process 7"},
-		{name: "a time that is no number", line: "7 (a) S 1 7 7 0 -1 0 0 0 0 0 1 x 3 4 20", err: "times of process 7"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseStat(tt.line)
-			if tt.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.err) {
-					t.Fatalf("error %v instead of one with %q", err, tt.err)
-				}
-				return
-			}
-			if err != nil || got != tt.want {
-				t.Errorf("%+v, %v instead of %+v", got, err, tt.want)
-			}
-		})
-	}
-}
-
-func TestParseResident(t *testing.T) {
-	tests := []struct {
-		name, status string
-		want         int64
-		fails        bool
-	}{
-		{name: "a process", status: "Name:\tcaddy\nVmHWM:\t  9000 kB\nVmRSS:\t  2048 kB\nThreads:\t9\n", want: 2 << 20},
-		{name: "one that has ended", status: "Name:\tcaddy\nState:\tZ (zombie)\n"},
-		{name: "no number", status: "VmRSS:\t  many kB\n", fails: true},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseResident(tt.status)
-			if (err != nil) != tt.fails || got != tt.want {
-				t.Errorf("%d, %v instead of %d", got, err, tt.want)
-			}
-		})
-	}
-}
 
 func TestFamily(t *testing.T) {
 	all := []procStat{{pid: 1}, {pid: 30, parent: 20}, {pid: 10, parent: 1}, {pid: 20, parent: 10}, {pid: 11, parent: 1}, {pid: 21, parent: 10}}
@@ -94,8 +35,8 @@ func TestUsageOfProcess(t *testing.T) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("needs /proc")
 	}
-	if memory, err := residentMemory(os.Getpid()); err != nil || memory < 1<<20 {
-		t.Errorf("memory of this process: %d, %v", memory, err)
+	if memory, err := usedMemory(os.Getpid()); err != nil || memory.now < 1<<20 || memory.peak < memory.now {
+		t.Errorf("memory of this process: %+v, %v", memory, err)
 	}
 	before, err := usedCPU(os.Getpid())
 	if err != nil {
@@ -113,5 +54,41 @@ func TestUsageOfProcess(t *testing.T) {
 	}
 	if _, err := usedCPU(child.Process.Pid); err == nil {
 		t.Error("a process that has ended has a usage")
+	}
+}
+
+// TestPeakOfMemory sees the peak of what is gone again, and forgets it.
+func TestPeakOfMemory(t *testing.T) {
+	if _, err := os.Stat("/proc/self/clear_refs"); err != nil {
+		t.Skip("needs /proc")
+	}
+	const size = 64 << 20
+	peak := func() int64 {
+		if err := forgetPeak(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+		before, err := usedMemory(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return before.peak
+	}
+	before := peak()
+	block, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < size; i += 4096 {
+		block[i] = 1
+	}
+	if err := syscall.Munmap(block); err != nil {
+		t.Fatal(err)
+	}
+	after, err := usedMemory(os.Getpid())
+	if err != nil || after.peak < before+size/2 || after.now > before+size/2 {
+		t.Errorf("%+v, %v after %d bytes more than %d", after, err, size, before)
+	}
+	if again := peak(); again > before+size/2 {
+		t.Errorf("the peak is still %d", again)
 	}
 }

@@ -67,22 +67,24 @@ func endGroup(pid int, done <-chan struct{}) error {
 	return fmt.Errorf("process %d does not end", pid)
 }
 
-// startContainer runs an image until stop. What it prints is the engine's to
-// keep.
-func startContainer(ctx context.Context, arguments ...string) (*process, error) {
-	id, err := docker(ctx, append([]string{"run", "--detach"}, arguments...)...)
-	if err != nil {
-		return nil, err
-	}
+// startContainer runs a container of this name until stop. What it prints is the
+// engine's to keep.
+func startContainer(ctx context.Context, name string, arguments ...string) (*process, error) {
 	stop := func() error {
-		_, err := docker(context.WithoutCancel(ctx), "rm", "--force", "--volumes", id)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		_, err := docker(ctx, "rm", "--force", "--volumes", name)
 		return err
 	}
-	pid, err := docker(ctx, "inspect", "--format", "{{.State.Pid}}", id)
+	if _, err := docker(ctx, append([]string{"run", "--detach", "--name", name}, arguments...)...); err != nil {
+		_ = stop() // it may have been made, and not started
+		return nil, err
+	}
+	pid, err := docker(ctx, "inspect", "--format", "{{.State.Pid}}", name)
 	p := &process{
 		stop: stop,
 		log: func() string {
-			out, _ := docker(context.WithoutCancel(ctx), "logs", "--tail", "5", id) // for a message only
+			out, _ := docker(context.WithoutCancel(ctx), "logs", "--tail", "5", name) // for a message only
 			return out
 		},
 	}

@@ -14,9 +14,6 @@ import (
 	"sync"
 )
 
-// isCaddy tells whether there is an admin endpoint to ask.
-func (s *server) isCaddy() bool { return s.isOurs() || s.name == stockCaddy }
-
 var notForFiles = regexp.MustCompile(`[^a-zA-Z0-9]+`)
 
 // profile takes a CPU profile of a Caddy while it does a work, into a file

@@ -12,9 +12,14 @@ import (
 type entrant struct {
 	name, about string
 	version     string
+	tls         string // version and key exchange
 	binary      int64  // bytes; 0: unknown
-	missing     string // why it did not take part
+	missing     string // what the machine lacks for it
+	failed      error  // why it did not start
 }
+
+// absent tells whether it did not take part.
+func (e entrant) absent() bool { return e.missing != "" || e.failed != nil }
 
 // report is what is written about a run.
 type report struct {
@@ -23,6 +28,7 @@ type report struct {
 	entrants []entrant
 	works    []work
 	aims     []aim
+	notes    map[string]string // about aims, by what they are
 	results  *results
 	plot     string // the file beside it; empty: none
 }
@@ -36,7 +42,7 @@ func (r report) markdown() string {
 	}
 	b.WriteString(`Medians of interleaved rounds on one machine, in brackets the smallest and the largest value. The load generator shares the cores
 with what it measures: rates compare contestants, CPU seconds (user and system, of proxy and registry together) tell what they cost.
-Where a TLS certificate, users or hashes come in, all have the same: ECDSA P-256, the defaults of TLS, bcrypt of cost 10.
+All have the same certificate (ECDSA P-256), the same users with hashes of bcrypt at cost 10, and the same registry program.
 
 `)
 	for _, f := range r.facts {
@@ -57,7 +63,7 @@ Where a TLS certificate, users or hashes come in, all have the same: ECDSA P-256
 }
 
 func (r report) writeEntrants(b *strings.Builder) {
-	b.WriteString("| contestant | what | version | binary |\n|---|---|---|--:|\n")
+	b.WriteString("| contestant | what | version | TLS | binary of the front |\n|---|---|---|---|--:|\n")
 	for _, e := range r.entrants {
 		binary := "–"
 		if e.binary > 0 {
@@ -67,17 +73,24 @@ func (r report) writeEntrants(b *strings.Builder) {
 		if e.missing != "" {
 			about += "; **missing**: " + cell(e.missing)
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", e.name, about, e.version, binary)
+		if e.failed != nil {
+			about += "; **failed to start**: " + cell(e.failed.Error())
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", e.name, about, e.version, e.tls, binary)
 	}
 }
 
-// writeAims writes a row per aim that was measured and a column for each of
-// ours.
+// writeAims writes a row per aim of the works that were done, a column for each of
+// ours, and the notes about what was missed. A failed round misses an aim.
 func (r report) writeAims(b *strings.Builder) {
+	var missed []aim
 	fmt.Fprintf(b, "| | bound | %s |\n|---|---|%s\n", strings.Join(ours, " | "), strings.Repeat("--:|", len(ours)))
 	reached, judged := 0, 0
 	for _, a := range r.aims {
-		row, before := "", judged
+		if !slices.ContainsFunc(r.works, func(w work) bool { return w.name == a.work }) {
+			continue
+		}
+		row, before := "", judged-reached
 		for _, who := range ours {
 			v, ok := a.judge(r.results, who)
 			if !ok {
@@ -85,18 +98,29 @@ func (r report) writeAims(b *strings.Builder) {
 				continue
 			}
 			judged++
-			mark := "no"
-			if v.reached {
-				mark = "yes"
+			switch {
+			case v.failed:
+				row += " failed |"
+			case v.reached:
+				row += fmt.Sprintf(" %s yes |", proportion(v.value))
 				reached++
+			default:
+				row += fmt.Sprintf(" %s **no** |", proportion(v.value))
 			}
-			row += fmt.Sprintf(" %s %s |", proportion(v.value), mark)
 		}
-		if judged > before {
-			fmt.Fprintf(b, "| %s | %s |%s\n", a.what, a.bound, row)
+		fmt.Fprintf(b, "| %s | %s |%s\n", a.what, a.bound, row)
+		if judged-reached > before {
+			missed = append(missed, a)
 		}
 	}
 	fmt.Fprintf(b, "\nReached: %d of %d that were measured.\n", reached, judged)
+	for _, a := range missed {
+		note := r.notes[a.what]
+		if note == "" {
+			note = "Nobody has explained this yet: `bench/notes.md` is the place."
+		}
+		fmt.Fprintf(b, "\n### Missed: %s\n\n%s\n", a.what, note)
+	}
 }
 
 // writeWork writes a table with a row per contestant.
@@ -113,7 +137,7 @@ func (r report) writeWork(b *strings.Builder, w work) {
 	}
 	b.WriteString("\n" + rule + "\n")
 	for _, e := range r.entrants {
-		if e.missing != "" {
+		if e.absent() {
 			continue
 		}
 		fmt.Fprintf(b, "| %s |", e.name)
@@ -127,8 +151,8 @@ func (r report) writeWork(b *strings.Builder, w work) {
 		b.WriteString("\n")
 	}
 	for _, e := range r.entrants {
-		if failure := r.results.failures[key{work: w.name, contestant: e.name}]; failure != "" {
-			fmt.Fprintf(b, "\n%s failed: %s\n", e.name, cell(failure))
+		if f := r.results.failures[key{work: w.name, contestant: e.name}]; f.rounds > 0 {
+			fmt.Fprintf(b, "\n%s failed in %d rounds: %s\n", e.name, f.rounds, cell(f.last.Error()))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"math"
 	"os"
@@ -23,19 +24,24 @@ func TestMarkdown(t *testing.T) {
 	for _, v := range [][]float64{{9000, 0.1}, {9900, 0.09}, {12345.6, 0.08}} {
 		r.add(w, oursTCP, v)
 	}
-	r.failures[key{work: w.name, contestant: oursUnix}] = "answers\nwith | 502"
+	r.fail(w, oursUnix, errors.New("answers\nwith | 502"))
+	twice := atLeast(2, w.name, rate, stockCaddy, ours)
+	less := atMost(0.3, w.name, cpuRequest, stockCaddy, ours)
+	least := atMost(0.1, w.name, cpuRequest, stockCaddy, []string{oursTCP})
 	got := report{
 		heading: "**Quick.**",
 		facts:   [][2]string{{"CPU", "two cores"}},
 		entrants: []entrant{
-			{name: article, about: "the article", version: "v3.1.2", binary: 53 << 20},
+			{name: article, about: "the article", version: "v3.1.2", tls: "TLS 1.3", binary: 53 << 20},
 			{name: nginxRecipe, about: "the recipe", version: "–", missing: "no program nginx"},
 			{name: stockCaddy, about: "as it comes", version: "Caddy v2.11.9"},
+			{name: stockBridge, about: "on the bridge", failed: errors.New("it ended: no | such file")},
 			{name: oursTCP, about: "ours: `to`", version: "Caddy v2.11.9"},
 			{name: oursUnix, about: "ours: `to`", version: "Caddy v2.11.9"},
 		},
 		works:   []work{w},
-		aims:    []aim{atLeast(2, w.name, rate, stockCaddy, ours), atMost(0.3, w.name, cpuRequest, stockCaddy, ours)},
+		aims:    []aim{twice, less, least, atLeast(1, "another work", rate, stockCaddy, ours)},
+		notes:   map[string]string{less.what: "The kernel."},
 		results: r,
 		plot:    "RESULTS.svg",
 	}.markdown()

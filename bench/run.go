@@ -24,42 +24,52 @@ type run struct {
 }
 
 // start starts all contestants; they stay until stop, idle while others work.
-// One that is missing, or does not start, is no error.
+// One that is missing, or does not start, is no error yet.
 func (r *run) start(ctx context.Context, chosen []*contestant) error {
 	for _, c := range chosen {
 		log.Printf("starting %s", c.name)
 		s, err := startServer(ctx, r.lab, c)
+		var secured string
 		if err == nil {
-			r.servers = append(r.servers, s)
-			if err = s.verify(); err != nil {
-				err = fmt.Errorf("it serves something else: %w", err)
+			if secured, err = s.verify(ctx); err != nil {
+				err = errors.Join(err, s.stop())
+			} else {
+				r.servers = append(r.servers, s)
 			}
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return errors.Join(ctx.Err(), err)
 		}
-		if err != nil {
+		e := r.lab.present(c)
+		if err == nil {
+			e.tls = secured
+			r.lab.examine(ctx, &e, s.command[0])
+		} else {
 			log.Printf("%s does not take part: %v", c.name, err)
 			var missing *missingError
-			reason := err.Error()
 			if errors.As(err, &missing) {
-				reason = missing.reason
-			}
-			if s != nil {
-				r.servers = r.servers[:len(r.servers)-1]
-				err = s.stop()
+				e.missing = missing.reason
 			} else {
-				err = nil
+				e.failed = err
 			}
-			r.entrants = append(r.entrants, r.lab.present(ctx, c, "", reason))
-			if err != nil {
-				return err
-			}
-			continue
 		}
-		r.entrants = append(r.entrants, r.lab.present(ctx, c, s.command[0], ""))
+		r.entrants = append(r.entrants, e)
 	}
 	return nil
+}
+
+// failed returns what failed: contestants that did not start, and works.
+func (r *run) failed() error {
+	var errs []error
+	for _, e := range r.entrants {
+		if e.failed != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", e.name, e.failed))
+		}
+	}
+	for k, f := range r.results.failures {
+		errs = append(errs, fmt.Errorf("%s: %s: %w", k.contestant, k.work, f.last))
+	}
+	return errors.Join(errs...)
 }
 
 // stop stops all contestants.
@@ -73,14 +83,14 @@ func (r *run) stop() error {
 	return errors.Join(errs...)
 }
 
-// measure does all rounds of each work, in which the contestants take turns:
-// whatever else the machine does falls on all.
+// measure does all rounds of each work, in which the contestants take turns,
+// each round another first: whatever else the machine does falls on all.
 func (r *run) measure(ctx context.Context) {
 	for i, w := range r.works {
 		begin := time.Now()
 		for round := range r.lab.rounds {
-			for _, s := range r.servers {
-				r.one(ctx, w, s)
+			for i := range r.servers {
+				r.one(ctx, w, r.servers[(i+round)%len(r.servers)])
 				if ctx.Err() != nil {
 					r.interrupted = true
 					return
@@ -110,7 +120,7 @@ func (r *run) one(ctx context.Context, w work, s *server) {
 	case errors.Is(err, errNotDone) || ctx.Err() != nil:
 	default:
 		log.Printf("%s failed: %s: %v", s.name, w.name, err)
-		r.results.failures[key{work: w.name, contestant: s.name}] = err.Error()
+		r.results.fail(w, s.name, err)
 	}
 }
 

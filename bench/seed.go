@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,6 +66,8 @@ func (l *lab) makeSeed(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	sum := sha256.Sum256(manifest)
+	l.manifest = "sha256:" + hex.EncodeToString(sum[:])
 	return p.putManifest(ctx, repository, tag, manifest, string(types.DockerManifestSchema2))
 }
 

@@ -13,14 +13,13 @@ import (
 // server is a contestant in operation.
 type server struct {
 	*contestant
-	lab     *lab
-	dir     string // its configs, sockets and logs
-	data    string // the registry's folder
-	scheme  string
-	address string
-	// upstream is where the front finds the registry: an address, the path
-	// of a socket, or a label of a container.
-	upstream string
+	lab      *lab
+	dir      string // its configs, sockets and logs
+	data     string // the registry's folder
+	scheme   string
+	address  string
+	upstream string   // the registry's address, or the path of its socket
+	label    string   // of the registry's container, if it is in one
 	command  []string // that starts the front
 
 	backend *process // nil: the front is the registry
@@ -31,7 +30,7 @@ type server struct {
 }
 
 // startServer starts a contestant on a copy of the seed. The error is an
-// *errMissing where the machine lacks what the contestant needs.
+// *missingError where the machine lacks what the contestant needs.
 func startServer(ctx context.Context, l *lab, c *contestant) (s *server, err error) {
 	s = &server{contestant: c, lab: l, dir: filepath.Join(l.dir, c.folder()), scheme: "https"}
 	s.data = filepath.Join(s.dir, "data")
@@ -63,10 +62,11 @@ func startServer(ctx context.Context, l *lab, c *contestant) (s *server, err err
 // and returns how long its first authenticated answer took.
 func (s *server) startFront(ctx context.Context) (time.Duration, error) {
 	begin := time.Now()
-	var err error
-	if s.front, err = startProgram(ctx, s.dir, s.command); err != nil {
+	front, err := startProgram(ctx, s.dir, s.command)
+	if err != nil {
 		return 0, err
 	}
+	s.front = front
 	c := newClient(s)
 	defer c.close()
 	request := c.request(http.MethodGet, "/v2/", "")
@@ -134,11 +134,12 @@ func (s *server) file(name, content string) (string, error) {
 
 // forget removes what was pushed, so that each push begins with the same
 // folder. It goes behind the registry's back, whose own deletes keep the files.
-func (s *server) forget(repository string, c content) error {
+func (s *server) forget(repository string, digests ...string) error {
 	root := filepath.Join(s.data, "docker", "registry", "v2")
-	hex := c.digest[len("sha256:"):]
-	return errors.Join(
-		os.RemoveAll(filepath.Join(root, "repositories", filepath.FromSlash(repository))),
-		os.RemoveAll(filepath.Join(root, "blobs", "sha256", hex[:2], hex)),
-	)
+	err := os.RemoveAll(filepath.Join(root, "repositories", filepath.FromSlash(repository)))
+	for _, digest := range digests {
+		hex := digest[len("sha256:"):]
+		err = errors.Join(err, os.RemoveAll(filepath.Join(root, "blobs", "sha256", hex[:2], hex)))
+	}
+	return err
 }

@@ -43,14 +43,20 @@ type key struct {
 	work, metric, contestant string
 }
 
+// failure is of a contestant in a work.
+type failure struct {
+	rounds int
+	last   error
+}
+
 // results are the samples of a run: one per round.
 type results struct {
 	samples  map[key][]float64
-	failures map[key]string // of a work; metric is ""
+	failures map[key]failure // of a work; metric is ""
 }
 
 func newResults() *results {
-	return &results{samples: make(map[key][]float64), failures: make(map[key]string)}
+	return &results{samples: make(map[key][]float64), failures: make(map[key]failure)}
 }
 
 // add keeps what one round of a work gave, in the order of its metrics.
@@ -59,6 +65,12 @@ func (r *results) add(w work, contestant string, values []float64) {
 		k := key{w.name, m.name, contestant}
 		r.samples[k] = append(r.samples[k], values[i])
 	}
+}
+
+// fail keeps that one round of a work failed.
+func (r *results) fail(w work, contestant string, err error) {
+	k := key{work: w.name, contestant: contestant}
+	r.failures[k] = failure{rounds: r.failures[k].rounds + 1, last: err}
 }
 
 // median returns the median of the rounds. It is NaN where there is none.

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -38,7 +40,7 @@ func blobWork(name, way string, clients int, size, offset int64, s scale) work {
 			return nil, err
 		}
 		defer done()
-		// Warm: the file is in the page cache, and connections are open.
+		// Warm: the file is in the page cache; connections are open already.
 		if _, err := server.load(ctx, 1, 0, op); err != nil {
 			return nil, err
 		}
@@ -80,33 +82,67 @@ func puller(ctx context.Context, s *server, way string, n int, size, offset int6
 		if err != nil {
 			return nil, nil, err
 		}
-		return func(worker int) error { return check(streams[worker].do(ctx, http.MethodGet, path, nil)) }, done, nil
+		header := http.Header{}
+		if from != "" {
+			header.Set("Range", from)
+		}
+		return func(worker int) error { return check(streams[worker].do(ctx, http.MethodGet, path, header)) }, done, nil
 	}
 	header := ""
 	if from != "" {
 		header = "Range: " + from + "\r\n"
 	}
 	connections, done := newClients(s, n)
+	for _, c := range connections {
+		status, _, err := c.do(c.request(http.MethodGet, "/v2/", ""), false, nil)
+		if err := checkStatus(status, http.StatusOK, err); err != nil {
+			done()
+			return nil, nil, err
+		}
+	}
 	message := connections[0].request(http.MethodGet, path, header)
 	return func(worker int) error { return check(connections[worker].do(message, false, nil)) }, done, nil
 }
 
-// verify pulls each blob once and compares digests: what is measured after
-// that is at least the right answer.
-func (s *server) verify() error {
+// verify compares what is served with what was pushed, and sees that others are
+// refused: what is measured after that is at least the right answer. It returns
+// the version of TLS and the key exchange.
+func (s *server) verify(ctx context.Context) (secured string, err error) {
 	c := newClient(s)
 	defer c.close()
-	for size, blob := range s.lab.blobs {
+	get := func(path, digest string) error {
 		sum := sha256.New()
-		status, _, err := c.do(c.request(http.MethodGet, "/v2/"+repository+"/blobs/"+blob.digest, ""), false, sum)
+		status, _, err := c.do(c.request(http.MethodGet, "/v2/"+repository+path, ""), false, sum)
 		if err := checkStatus(status, http.StatusOK, err); err != nil {
-			return fmt.Errorf("pulling %d bytes: %w", size, err)
+			return fmt.Errorf("getting %s: %w", path, err)
 		}
-		if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != blob.digest {
-			return fmt.Errorf("pulling %d bytes: digest %s instead of %s", size, got, blob.digest)
+		if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != digest {
+			return fmt.Errorf("getting %s: digest %s instead of %s", path, got, digest)
+		}
+		return nil
+	}
+	for _, blob := range s.lab.blobs {
+		if err := get("/blobs/"+blob.digest, blob.digest); err != nil {
+			return "", err
 		}
 	}
-	return nil
+	if err := get("/manifests/"+tag, s.lab.manifest); err != nil {
+		return "", err
+	}
+	if s.scheme == "http" {
+		return "–", ctx.Err()
+	}
+	for _, user := range []string{userName, "nobody"} {
+		status, _, err := c.do(c.requestAs(user, "wrong", http.MethodGet, "/v2/", ""), false, nil)
+		if err := checkStatus(status, http.StatusUnauthorized, err); err != nil {
+			return "", fmt.Errorf("a wrong password of %s: %w", user, err)
+		}
+	}
+	if err := c.connect(); err != nil {
+		return "", err
+	}
+	state := c.conn.(*tls.Conn).ConnectionState()
+	return fmt.Sprintf("%s, %s", tls.VersionName(state.Version), state.CurveID), ctx.Err()
 }
 
 // chunkSize is the one that clients which upload in chunks commonly have.
@@ -145,11 +181,8 @@ func (s *server) pushNew(ctx context.Context, size, chunk int64, took *spent) er
 	p := newPusher(s)
 	defer p.close()
 	result, err := s.load(ctx, 1, time.Duration(0), func(int) error { return p.push(ctx, into, blob, chunk) })
-	if err != nil {
-		return err
-	}
 	if took != nil {
 		*took = result
 	}
-	return s.forget(into, blob)
+	return errors.Join(err, s.forget(into, blob.digest))
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -40,10 +41,10 @@ func engineWork(s scale) work {
 			if err != nil {
 				return nil, err
 			}
+			defer func() { err = errors.Join(err, engine.forget(ctx)) }()
 			if err := engine.load(ctx, s); err != nil {
 				return nil, err
 			}
-			defer func() { err = errors.Join(err, engine.remove(context.WithoutCancel(ctx))) }()
 			for _, command := range []string{"push", "pull"} {
 				spent, err := server.load(ctx, 1, time.Duration(0), func(int) error {
 					return engine.run(ctx, command, "--quiet", image)
@@ -65,9 +66,10 @@ func engineWork(s scale) work {
 
 // engine is the docker program with a login of its own.
 type engine struct {
-	server *server
-	image  string
-	config string // its folder
+	server  *server
+	image   string
+	config  string   // its folder
+	digests []string // of what it pushes
 }
 
 func newEngine(s *server, image string) (*engine, error) {
@@ -96,6 +98,13 @@ func (e *engine) load(ctx context.Context, s scale) error {
 	if err != nil {
 		return err
 	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return err
+	}
+	for _, d := range append(manifest.Layers, manifest.Config) {
+		e.digests = append(e.digests, d.Digest.String())
+	}
 	reference, err := name.NewTag(e.image)
 	if err != nil {
 		return err
@@ -105,6 +114,15 @@ func (e *engine) load(ctx context.Context, s scale) error {
 		return err
 	}
 	return errors.Join(e.run(ctx, "load", "--quiet", "--input", path), os.Remove(path))
+}
+
+// forget removes the image from the engine and what it has pushed from the
+// registry's folder. The engine makes a manifest of its own, which is small and stays.
+func (e *engine) forget(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	repository, _, _ := strings.Cut(strings.TrimPrefix(e.image, e.server.address+"/"), ":")
+	return errors.Join(e.remove(ctx), e.server.forget(repository, e.digests...))
 }
 
 // remove makes the engine forget the image and its layers.

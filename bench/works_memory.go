@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 )
 
@@ -43,19 +42,19 @@ func startWork() work {
 func memoryWork(s scale) work {
 	return work{
 		name: memoryName, metrics: []metric{idle, peak},
-		about: fmt.Sprintf("Of the proxy alone (where there is none, of the registry): a second after its first answer, and the peak while %d pull %s at once (h1), for up to 10 s.",
+		about: fmt.Sprintf("Of the proxy alone (where there is none, and with embedded, of the registry, too): a second after its first answer, and the peak while %d pull %s at once (h1), for up to 10 s.",
 			manyPulls, sizeName(s.large)),
 		run: func(ctx context.Context, server *server) ([]float64, error) {
 			if _, err := server.restartFront(ctx); err != nil {
 				return nil, err
 			}
-			time.Sleep(time.Second) // for what a program does after its start
-			before, err := residentMemory(server.front.pid)
-			if err != nil {
-				return nil, err
+			select { // for what a program does after its start
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return nil, ctx.Err()
 			}
-			most, err := server.peakMemory(func() error { return server.pullMany(ctx, s) })
-			return []float64{mebibytes(before), mebibytes(most)}, err
+			used, err := server.memoryOf(func() error { return server.pullMany(ctx, s) })
+			return []float64{mebibytes(used.now), mebibytes(used.peak)}, err
 		},
 	}
 }
@@ -66,17 +65,26 @@ func (s *server) pullMany(ctx context.Context, limits scale) error {
 	connections, done := newClients(s, manyPulls)
 	defer done()
 	for _, c := range connections {
-		c.timeout = 2 * limits.attack
+		c.timeout = max(2*limits.attack, 10*time.Second) // within which all have logged in
 	}
 	message := connections[0].request(http.MethodGet, "/v2/"+repository+"/blobs/"+s.lab.blobs[limits.large].digest, "")
 	_, err := s.load(ctx, manyPulls, 0, func(worker int) error {
-		status, _, err := connections[worker].do(message, false, nil)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		var got counter
+		status, _, err := connections[worker].do(message, false, &got)
+		if errors.Is(err, os.ErrDeadlineExceeded) && got > 0 {
 			return nil
 		}
 		return checkStatus(status, http.StatusOK, err)
 	})
 	return err
+}
+
+// counter counts what is written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 func growthName(s scale) string {
@@ -95,51 +103,31 @@ func growthWork(s scale) work {
 			if err := server.pushNew(ctx, 1<<20, 0, nil); err != nil {
 				return nil, err
 			}
-			before, err := residentMemory(server.front.pid)
-			if err != nil {
-				return nil, err
-			}
 			var took spent
-			most, err := server.peakMemory(func() error { return server.pushNew(ctx, s.huge, 0, &took) })
+			used, err := server.memoryOf(func() error { return server.pushNew(ctx, s.huge, 0, &took) })
 			if err != nil {
 				return nil, err
 			}
 			speed, _ := took.transfer(s.huge)
-			return []float64{mebibytes(most - before), speed}, nil
+			return []float64{mebibytes(used.peak - used.now), speed}, nil
 		},
 	}
 }
 
-// peakMemory returns the most memory that the front had during a load.
-func (s *server) peakMemory(load func() error) (int64, error) {
-	ended := make(chan struct{})
-	var most int64
-	var failed error
-	var group sync.WaitGroup
-	group.Go(func() {
-		ticker := time.NewTicker(50 * time.Millisecond)
-		defer ticker.Stop()
-		for {
-			now, err := residentMemory(s.front.pid)
-			if err != nil {
-				failed = err
-				return
-			}
-			most = max(most, now)
-			select {
-			case <-ended:
-				return
-			case <-ticker.C:
-			}
-		}
-	})
-	err := load()
-	close(ended)
-	group.Wait()
-	if err == nil {
-		err = failed
+// memoryOf returns the memory of the front before a load, and its peak since then.
+func (s *server) memoryOf(load func() error) (memory, error) {
+	if err := forgetPeak(s.front.pid); err != nil {
+		return memory{}, err
 	}
-	return most, err
+	before, err := usedMemory(s.front.pid)
+	if err != nil {
+		return memory{}, err
+	}
+	if err := load(); err != nil {
+		return memory{}, err
+	}
+	after, err := usedMemory(s.front.pid)
+	return memory{now: before.now, peak: after.peak}, err
 }
 
 func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
