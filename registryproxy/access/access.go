@@ -2,19 +2,20 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-nas/caddy-nas-registry/registryproxy/audit"
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
 )
 
@@ -48,6 +49,9 @@ func init() {
 // called for page after page of the registry's own: routes after this one must
 // not be in a group, of which Caddy runs one per request.
 //
+// Each push, each delete and each refusal is a line of the logger registry.audit,
+// and every request is counted in caddy_registry_requests_total (package audit).
+//
 // The user comes from an authentication handler before this one, through the
 // placeholder {http.auth.user.id}; where it is empty, the request is
 // anonymous. A refusal is answered with an OCI error body: 401 for anonymous,
@@ -64,9 +68,9 @@ type Handler struct {
 	// Default: "registry".
 	Realm string `json:"realm,omitempty"`
 
-	rules  rules
-	base   baseMemory
-	logger *zap.Logger
+	rules rules
+	base  baseMemory
+	audit *audit.Log
 }
 
 // Rule allows a subject some actions in some repositories.
@@ -96,7 +100,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision compiles the rules.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
-	h.logger = ctx.Logger()
+	if h.audit, err = audit.New(ctx); err != nil {
+		return err
+	}
 	if h.Realm, err = checkRealm(h.Realm); err != nil {
 		return err
 	}
@@ -117,32 +123,33 @@ func checkRealm(realm string) (string, error) {
 
 // ServeHTTP judges the request, and passes it on if it is allowed.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	begin := time.Now()
 	user := userID(r)
-	t, err := h.judge(r, user)
+	t, action, err := h.judge(r, user)
 	if err != nil {
-		level := zapcore.InfoLevel
-		if err.Status == http.StatusUnauthorized {
-			level = zapcore.DebugLevel // how every client begins
-		}
-		if c := h.logger.Check(level, "request refused"); c != nil {
-			c.Write(zap.String("user", user), zap.String("repository", t.repository),
-				zap.Int("status", err.Status), zap.String("reason", err.Message))
-		}
+		h.auditRefusal(r, user, t, action, err)
 		return ocierror.Write(w, r, err)
 	}
 
 	dropProxyHeaders(r.Header)
 	rw := newResponseWriter(w, r)
-	failed := true // by a panic, too, which is how reverse_proxy ends half an answer
+	var body *countedBody
+	if action == ActionPush && r.ContentLength != 0 {
+		body = &countedBody{ReadCloser: r.Body}
+		r.Body = body
+	}
+	failed := errBrokeOff // a panic is how reverse_proxy ends half an answer
 	defer func() {
-		if failed || rw.failed {
+		if failed != nil || rw.status >= 500 {
 			h.base.forget()
 		}
+		h.auditAnswer(rw, r, user, t, action, body, begin, failed)
 	}()
-	passed := h.pass(rw, r, t, user, next)
-	failed = passed != nil
-	return passed
+	failed = h.pass(rw, r, t, user, next)
+	return failed
 }
+
+var errBrokeOff = errors.New("the answer broke off")
 
 // pass has an allowed request answered.
 func (h *Handler) pass(w *responseWriter, r *http.Request, t target, user string, next caddyhttp.Handler) error {
@@ -163,15 +170,15 @@ func (h *Handler) pass(w *responseWriter, r *http.Request, t target, user string
 
 // judge returns what r asks for and, if user may not have it, the refusal. It
 // brings r into the form that it judged.
-func (h *Handler) judge(r *http.Request, user string) (target, *ocierror.Error) {
+func (h *Handler) judge(r *http.Request, user string) (target, Action, *ocierror.Error) {
 	path, ok := canonicalPath(r.URL)
 	if !ok {
-		return target{}, refuse(http.StatusBadRequest, ocierror.NameInvalid,
+		return target{}, ActionNone, refuse(http.StatusBadRequest, ocierror.NameInvalid,
 			"the path is not in its canonical form: nothing in it may be percent-encoded")
 	}
 	t, ok := parseTarget(path)
 	if !ok {
-		return target{}, refuse(http.StatusNotFound, ocierror.NameInvalid,
+		return target{}, ActionNone, refuse(http.StatusNotFound, ocierror.NameInvalid,
 			"%q is not part of the registry API, or has an invalid repository name, tag or digest", clip(path))
 	}
 	// A request line may name a scheme and a host as well, from which the
@@ -183,19 +190,19 @@ func (h *Handler) judge(r *http.Request, user string) (target, *ocierror.Error) 
 		err := refuse(http.StatusMethodNotAllowed, ocierror.Unsupported,
 			"the registry API does not know %s for %s", clip(r.Method), clip(path))
 		err.Header = http.Header{"Allow": {t.endpoint.methods()}}
-		return t, err
+		return t, ActionNone, err
 	}
 	if !h.mayDo(user, action, t) {
-		return t, h.deny(user, action, t)
+		return t, action, h.deny(user, action, t)
 	}
 	mount, err := checkParameters(r, t)
 	if err != nil {
-		return t, err
+		return t, action, err
 	}
 	if mount.asked && !h.mayMount(user, mount) {
 		dropMount(r)
 	}
-	return t, nil
+	return t, action, nil
 }
 
 // mayMount reports whether user may pull from wherever the registry takes the

@@ -22,7 +22,7 @@ func BenchmarkJudge(b *testing.B) {
 			r := httptest.NewRequest(target.method, target.uri, nil)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := h.judge(r, "alice"); err != nil {
+				if _, _, err := h.judge(r, "alice"); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -21,6 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/sirupsen/logrus"
 	"go.uber.org/zap"
+
+	"github.com/caddy-nas/caddy-nas-registry/registryproxy/audit"
 )
 
 func TestMain(m *testing.M) {
@@ -37,7 +39,7 @@ func newHandler(t testing.TB, groups map[string][]string, allow ...Rule) *Handle
 	if err := h.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
-	h.logger = zap.NewNop()
+	h.audit = audit.NewLog(zap.NewNop())
 	return h
 }
 

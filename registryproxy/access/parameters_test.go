@@ -44,7 +44,7 @@ func TestMount(t *testing.T) {
 			if err := r.ParseForm(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := test.h.judge(r, "alice"); err != nil {
+			if _, _, err := test.h.judge(r, "alice"); err != nil {
 				t.Fatal(err)
 			}
 			if r.URL.RawQuery != test.want {
@@ -88,7 +88,7 @@ func TestParameters(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := httptest.NewRequest(test.method, test.uri, nil)
 			query := r.URL.RawQuery
-			_, err := h.judge(r, "alice")
+			_, _, err := h.judge(r, "alice")
 			if test.want == 0 {
 				if err != nil {
 					t.Fatal(err)
@@ -135,7 +135,7 @@ func TestForm(t *testing.T) {
 					r := httptest.NewRequest(method, path, strings.NewReader(body))
 					r.ContentLength = length
 					r.Header["Content-Type"] = test.contentTypes
-					_, err := h.judge(r, "alice")
+					_, _, err := h.judge(r, "alice")
 					if (err != nil) != test.refused || err != nil && err.Status != http.StatusUnsupportedMediaType {
 						t.Errorf("length %d: %v, want refused: %t", length, err, test.refused)
 					}
@@ -146,7 +146,7 @@ func TestForm(t *testing.T) {
 				// Without a body there is no form: some clients name one all the same.
 				r := httptest.NewRequest(method, path, nil)
 				r.Header["Content-Type"] = test.contentTypes
-				if _, err := h.judge(r, "alice"); err != nil {
+				if _, _, err := h.judge(r, "alice"); err != nil {
 					t.Errorf("without a body: %v", err)
 				}
 			})
@@ -166,7 +166,7 @@ func FuzzForm(f *testing.F) {
 		r := httptest.NewRequest(http.MethodPost, "/v2/a/blobs/uploads/", strings.NewReader(body))
 		r.URL.RawQuery = query
 		r.Header.Set("Content-Type", contentType)
-		if _, err := h.judge(r, "alice"); err != nil {
+		if _, _, err := h.judge(r, "alice"); err != nil {
 			return
 		}
 		if from := r.FormValue("from"); from != "" && from != "a" {

@@ -21,7 +21,7 @@ type responseWriter struct {
 	body        *limitedBody // of the request; nil: there is no limit
 	wroteHeader bool
 	replaced    bool // the body is ours; the registry's is dropped
-	failed      bool // the status was 5xx
+	status      int  // of the registry's answer; 0: there is none yet
 }
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request) *responseWriter {
@@ -36,7 +36,7 @@ func (w *responseWriter) WriteHeader(status int) {
 		w.ResponseWriterWrapper.WriteHeader(status)
 		return
 	}
-	w.failed = status >= 500
+	w.status = status
 	h := w.Header()
 	if status >= 400 && w.body.tooLarge() {
 		w.replace(manifestTooLarge())

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
 
+	"github.com/caddy-nas/caddy-nas-registry/registryproxy/audit"
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/startup"
 )
@@ -58,6 +59,7 @@ type Provider struct {
 	shared *shared
 	output io.Writer // where Create's password goes
 	logger *zap.Logger
+	audit  *audit.Log
 }
 
 // shared is what configs that use the same file have in common, so that a
@@ -85,6 +87,11 @@ func (*Provider) CaddyModule() caddy.ModuleInfo {
 // another config uses it with users that it had before.
 func (p *Provider) Provision(ctx caddy.Context) error {
 	p.logger = ctx.Logger()
+	audits, err := audit.New(ctx)
+	if err != nil {
+		return err
+	}
+	p.audit = audits
 	p.output = os.Stderr
 	if p.Realm == "" {
 		p.Realm = ocierror.DefaultRealm
@@ -176,14 +183,16 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 	}
 	switch len(authorization) {
 	case 0:
+		p.audit.Count(audit.ActionLogin, audit.Challenged)
 		return refuse(ocierror.Challenge(p.Realm, "authentication required"))
 	case 1:
 	default:
-		return refuse(&ocierror.Error{Status: http.StatusBadRequest, Code: ocierror.Unsupported,
-			Message: "the request has more than one Authorization header"})
+		return refuse(p.audited(r, "", audit.Refused, &ocierror.Error{Status: http.StatusBadRequest, Code: ocierror.Unsupported,
+			Message: "the request has more than one Authorization header"}))
 	}
 	user, password, ok := r.BasicAuth()
 	if !ok {
+		p.audit.Count(audit.ActionLogin, audit.Challenged)
 		return refuse(ocierror.Challenge(p.Realm, "authentication required: a user name and a password (HTTP Basic)"))
 	}
 	if e := p.login(r, user, password); e != nil {
@@ -207,24 +216,26 @@ func (p *Provider) login(r *http.Request, user, password string) *ocierror.Error
 	// A user whose line is new or changed starts with a clean slate.
 	account := user + ":" + string(hash)
 	if wait := p.shared.throttle.wait(now, addr, account); wait > 0 {
-		return tooMany("too many failed logins", wait)
+		return p.audited(r, user, audit.Throttled, tooMany("too many failed logins", wait))
 	}
 	ok, err := p.shared.verifier.verify(r.Context(), user, password, hash, func() {
 		p.shared.throttle.failed(now, addr, account)
 	})
 	switch {
 	case err != nil:
-		return tooMany("too many logins at once", time.Second)
+		return p.audited(r, user, audit.Throttled, tooMany("too many logins at once", time.Second))
 	// Asked again, since the run may have begun before the user's hash changed.
 	case ok && exists && p.shared.verifier.isKnown(user, password, hash):
 		return nil
 	}
-	p.logger.Info("login failed", zap.String("user", clip(user)), zap.Stringer("addr", addr))
-	return ocierror.Challenge(p.Realm, "wrong user name or password")
+	return p.audited(r, user, audit.Refused, ocierror.Challenge(p.Realm, "wrong user name or password"))
 }
 
-// clip shortens a name from a client to what a log needs.
-func clip(s string) string { return s[:min(len(s), 255)] }
+// audited writes a refusal down, and returns it.
+func (p *Provider) audited(r *http.Request, user string, result audit.Result, e *ocierror.Error) *ocierror.Error {
+	p.audit.Write(r, audit.Event{Action: audit.ActionLogin, Result: result, User: user, Status: e.Status, Reason: e.Message})
+	return e
+}
 
 func tooMany(message string, wait time.Duration) *ocierror.Error {
 	return &ocierror.Error{

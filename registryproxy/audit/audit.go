@@ -1,0 +1,186 @@
+// Package audit writes down what was done to a registry, and what was refused:
+// one line in Caddy's log for each push, delete, refused action and failed login,
+// and counters of all requests.
+package audit
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+)
+
+// LoggerName is the name of the logger, for the include and exclude of Caddy's
+// logs.
+const LoggerName = "registry.audit"
+
+// ActionLogin is the action of a login. All others are those of the rules.
+const ActionLogin = "login"
+
+// actions are those that are counted by their names.
+var actions = []string{ActionLogin, "pull", "push", "delete", "catalog", "none"}
+
+// Result is what became of a request.
+type Result int
+
+// The results.
+const (
+	// Done is an action that the registry has done.
+	Done Result = iota
+	// Challenged is a request without credentials, which is how clients begin.
+	Challenged
+	// Refused is what the user may not do, or a wrong user name or password.
+	Refused
+	// Throttled is a login that was not even tried, after too many.
+	Throttled
+	// Rejected is an action that the registry did not do: 4xx.
+	Rejected
+	// Failed is an action that broke off, or that the registry failed to do: 5xx.
+	Failed
+)
+
+var results = []string{Done: "done", Challenged: "challenged", Refused: "refused", Throttled: "throttled", Rejected: "rejected", Failed: "failed"}
+
+func (r Result) String() string { return results[r] }
+
+// ResultOf returns the result of an action that the registry answered; failed is
+// one that broke off. No status is no answer.
+func ResultOf(status int, failed bool) Result {
+	switch {
+	case failed, status >= 500, status == 0:
+		return Failed
+	case status >= 400:
+		return Rejected
+	}
+	return Done
+}
+
+// Event is a request, as the audit has it. What is empty is left out, but for
+// user and addr.
+type Event struct {
+	Action string
+	Result Result
+
+	User       string // "" is anonymous
+	Repository string
+	Reference  string        // tag, digest or upload, as it was asked for
+	Digest     string        // of what was pushed, as the registry says
+	Bytes      int64         // of what was pushed
+	Duration   time.Duration // from the first request of a push to the end of the last
+	Status     int           // that was answered
+	Reason     string        // of a refusal
+}
+
+const (
+	// throttledLines is how many throttled logins are written down at most each
+	// second: they come as fast as strangers can send them, and cost no bcrypt.
+	throttledLines = 10
+
+	// longest is how much of a value from a client is written down, in bytes.
+	longest = 300
+)
+
+// Log is where events go. The zero value is of no use.
+type Log struct {
+	logger    *zap.Logger
+	throttled *rate.Limiter
+	counters  map[string][]prometheus.Counter // by action, and then by result
+}
+
+// total is one for the process, so that a reload forgets nothing.
+var total = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: "caddy", Subsystem: "registry", Name: "requests_total",
+	Help: "Requests to the registry by action (login, pull, push, delete, catalog, none) and result " +
+		"(done, challenged, refused, throttled, rejected, failed). A login is counted when it is refused.",
+}, []string{"action", "result"})
+
+// Collector returns the counters of this process, caddy_registry_requests_total.
+func Collector() prometheus.Collector { return total }
+
+// named stands for a module of the logger's name: Caddy decides by the name of a
+// module which logs have its lines.
+type named struct{}
+
+// CaddyModule returns the name.
+func (named) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: LoggerName} }
+
+// New returns the audit of a config.
+func New(ctx caddy.Context) (*Log, error) {
+	registry := ctx.GetMetricsRegistry()
+	if err := registry.Register(total); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+		return nil, err
+	}
+	return NewLog(ctx.Logger(named{})), nil
+}
+
+// NewLog returns an audit that writes to a logger.
+func NewLog(logger *zap.Logger) *Log {
+	l := &Log{
+		logger:    logger,
+		throttled: rate.NewLimiter(throttledLines, throttledLines),
+		counters:  make(map[string][]prometheus.Counter, len(actions)),
+	}
+	for _, action := range actions {
+		for _, result := range results {
+			// Made now, they cost a request no search.
+			l.counters[action] = append(l.counters[action], total.WithLabelValues(action, result))
+		}
+	}
+	return l
+}
+
+// Count counts a request that is not worth a line.
+func (l *Log) Count(action string, result Result) {
+	if counters := l.counters[action]; counters != nil {
+		counters[result].Inc()
+	}
+}
+
+// Write counts an event, and writes it down.
+func (l *Log) Write(r *http.Request, e Event) {
+	l.Count(e.Action, e.Result)
+	if e.Result == Throttled && !l.throttled.Allow() {
+		return
+	}
+	addr, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	fields := make([]zap.Field, 0, 10)
+	// The address comes before all that a client can choose.
+	fields = append(fields, zap.String("addr", addr), zap.String("user", clip(e.User)))
+	for _, f := range []struct{ name, value string }{
+		{"repository", e.Repository}, {"reference", e.Reference}, {"digest", e.Digest}, {"reason", e.Reason},
+	} {
+		if f.value != "" {
+			fields = append(fields, zap.String(f.name, clip(f.value)))
+		}
+	}
+	if e.Bytes > 0 {
+		fields = append(fields, zap.Int64("bytes", e.Bytes))
+	}
+	if e.Duration > 0 {
+		fields = append(fields, zap.Duration("duration", e.Duration))
+	}
+	fields = append(fields, zap.Int("status", e.Status), zap.String("action", e.Action), zap.Stringer("result", e.Result))
+	l.logger.Info(e.Action+" "+e.Result.String(), fields...)
+}
+
+// clip shortens what a client sent, and leaves nothing in it that a terminal or a
+// line of text would take for more than a character. (The encoders of JSON escape
+// the controls of ASCII alone.)
+func clip(s string) string {
+	if len(s) > longest {
+		s = s[:longest] + "…"
+	}
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return unicode.ReplacementChar
+		}
+		return c
+	}, s)
+}

@@ -1,0 +1,163 @@
+package audit_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
+	"github.com/caddy-nas/caddy-nas-registry/registryproxy/audit"
+)
+
+// from is a request of a client at this address, as Caddy's server prepares it.
+func from(addr string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/v2/", nil)
+	vars := map[string]any{caddyhttp.ClientIPVarKey: addr}
+	return r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
+}
+
+// written returns what events look like in a log of Caddy's.
+func written(write func(*audit.Log), encoder func(zapcore.EncoderConfig) zapcore.Encoder) string {
+	var b strings.Builder
+	config := zap.NewProductionEncoderConfig() // Caddy's, in JSON
+	core := zapcore.NewCore(encoder(config), zapcore.AddSync(&b), zapcore.DebugLevel)
+	write(audit.NewLog(zap.New(core).Named(audit.LoggerName)))
+	return b.String()
+}
+
+var hostile = []string{
+	"a\nb", "a\r\n{\"logger\":\"registry.audit\"}", `","addr":"203.0.113.9`, "\x1b[2J", "\x00", "\x7f", "\u0085", "\u2028", "\u202e", "\xff\xfe",
+	strings.Repeat("x", 5000), "jörg@heim",
+}
+
+// TestNoForgedLine writes events with what strangers may send in every field: each
+// is one line, which says what was said.
+func TestNoForgedLine(t *testing.T) {
+	for _, bad := range hostile {
+		write := func(l *audit.Log) {
+			l.Write(from("2001:db8::1"), audit.Event{
+				Action: "pull", Result: audit.Refused, User: bad, Repository: bad, Reference: bad, Digest: bad, Reason: bad, Status: 403,
+			})
+		}
+		text := written(write, zapcore.NewConsoleEncoder)
+		line := written(write, zapcore.NewJSONEncoder)
+		for _, out := range []string{text, line} {
+			// Tabs separate the columns of the console.
+			if inner := strings.TrimSuffix(out, "\n"); regexp.MustCompile(`[^\P{C}\t]|[\x{2028}\x{2029}]`).MatchString(inner) {
+				t.Errorf("%q: a control character in %q", bad, out)
+			}
+			if len(out) > 5*400+400 {
+				t.Errorf("a line of %d bytes", len(out))
+			}
+		}
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("%q: %v in %s", bad, err, line)
+		}
+		if fields["addr"] != "2001:db8::1" || fields["logger"] != "registry.audit" || fields["status"] != 403.0 {
+			t.Errorf("%q: %s", bad, line)
+		}
+		if bad == "jörg@heim" && fields["user"] != bad {
+			t.Errorf("user: %v", fields["user"])
+		}
+	}
+}
+
+// TestCounters counts each request once, and has no labels from clients.
+func TestCounters(t *testing.T) {
+	l := audit.NewLog(zap.NewNop())
+	gather := func() map[string]float64 {
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(audit.Collector())
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := make(map[string]float64)
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				name := f.GetName()
+				for _, label := range m.GetLabel() {
+					name += " " + label.GetValue()
+				}
+				all[name] = m.GetCounter().GetValue()
+			}
+		}
+		return all
+	}
+	before := gather()
+	l.Count("pull", audit.Done)
+	l.Count("pull", audit.Done)
+	l.Write(from(""), audit.Event{Action: "push", Result: audit.Failed, User: "a", Repository: "b"})
+	for range 100 {
+		l.Write(from(""), audit.Event{Action: audit.ActionLogin, Result: audit.Throttled, User: "x"})
+	}
+	l.Count("made up", audit.Done)
+	after := gather()
+	for name, more := range map[string]float64{
+		"caddy_registry_requests_total pull done": 2, "caddy_registry_requests_total push failed": 1,
+		"caddy_registry_requests_total login throttled": 100, "caddy_registry_requests_total pull failed": 0,
+	} {
+		if got, ok := after[name]; !ok || got-before[name] != more {
+			t.Errorf("%s: %v more instead of %v", name, got-before[name], more)
+		}
+	}
+	if len(after) != len(before) || len(after) != 36 {
+		t.Errorf("%d series, and %d before", len(after), len(before))
+	}
+}
+
+// TestThrottledLines bounds what strangers can make us write.
+func TestThrottledLines(t *testing.T) {
+	out := written(func(l *audit.Log) {
+		for range 1000 {
+			l.Write(from("2001:db8::1"), audit.Event{Action: audit.ActionLogin, Result: audit.Throttled, User: "x", Status: 429})
+		}
+	}, zapcore.NewJSONEncoder)
+	if n := strings.Count(out, "\n"); n < 1 || n > 20 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// TestFail2ban lets the real program read the lines with the filter that is
+// shipped: it finds each failed login, and nobody can name another address.
+func TestFail2ban(t *testing.T) {
+	program := testenv.Program(t, "fail2ban-regex")
+	filter, err := filepath.Abs("../../caddyfiles/fail2ban.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"2001:db8::1", "2001:db8::2", "198.51.100.7"}
+	log := written(func(l *audit.Log) {
+		l.Write(from(want[0]), audit.Event{Action: audit.ActionLogin, Result: audit.Refused, User: "a", Status: 401})
+		l.Write(from(want[1]), audit.Event{Action: audit.ActionLogin, Result: audit.Throttled, User: "b", Status: 429})
+		l.Write(from(want[2]), audit.Event{Action: audit.ActionLogin, Result: audit.Refused, User: `x","addr":"203.0.113.9`, Status: 401})
+		// These are no failed logins.
+		l.Write(from("203.0.113.1"), audit.Event{Action: "pull", Result: audit.Refused, User: `login refused","addr":"203.0.113.9"`, Status: 403})
+		l.Write(from("203.0.113.2"), audit.Event{Action: "push", Result: audit.Done, User: "a", Status: 201})
+	}, zapcore.NewJSONEncoder)
+	log += `{"level":"info","ts":1795637365.4,"logger":"http.log.access","msg":"login refused","addr":"203.0.113.3"}` + "\n"
+	path := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(path, []byte(log), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), program, "--out=ip", path, filter).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got := strings.Fields(string(out)); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("found %q instead of %q in:\n%s", got, want, log)
+	}
+}
