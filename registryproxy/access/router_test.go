@@ -1,0 +1,108 @@
+package access
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
+	"github.com/gorilla/mux"
+)
+
+// routed is a Handler for the user alice, whose rules are those of rawFront, in
+// front of the reference registry's router alone: what a request would do, at the
+// speed that millions of them need.
+type routed struct {
+	front http.Handler
+	acts  []string
+}
+
+func newRouted(t testing.TB) *routed {
+	t.Helper()
+	r := new(routed)
+	h := newHandler(t, nil, allow("alice", "pull,push,delete", "alice/**"), allow("alice", "pull", "shared/x"))
+	router := v2.Router()
+	r.front = serve(h, "alice", handlerFunc(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.acts = append(r.acts, actsOf(router, req)...)
+		if req.Body != nil {
+			_, _ = io.Copy(io.Discard, req.Body) // as far as the registry would read
+		}
+		w.WriteHeader(http.StatusOK)
+	})))
+	return r
+}
+
+// actsOf returns what the reference registry does with a request: "pull alice/app".
+func actsOf(router *mux.Router, r *http.Request) (acts []string) {
+	var match mux.RouteMatch
+	if !router.Match(r, &match) || match.Vars["name"] == "" {
+		return nil
+	}
+	act := "push"
+	switch route := match.Route.GetName(); {
+	case strings.HasPrefix(route, v2.RouteNameBlobUpload):
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		act = "pull"
+	case r.Method == http.MethodDelete:
+		act = "delete"
+	}
+	acts = []string{act + " " + match.Vars["name"]}
+	// The registry mounts for a POST to an upload's own address, too.
+	if r.Method == http.MethodPost && r.FormValue("mount") != "" {
+		acts = append(acts, "pull "+r.FormValue("from"))
+	}
+	return acts
+}
+
+// mayAlice writes the rules down a second time, on purpose.
+func mayAlice(act string) bool {
+	verb, repository, _ := strings.Cut(act, " ")
+	return strings.HasPrefix(repository, "alice/") || verb == "pull" && repository == "shared/x"
+}
+
+// exchange has a request as it came over the wire served, as often as there is
+// another behind it.
+func (r *routed) exchange(wire []byte) (acts []string, err error) {
+	r.acts = nil
+	reader := bufio.NewReader(bytes.NewReader(wire))
+	for {
+		req, err := http.ReadRequest(reader)
+		if err != nil {
+			return r.acts, nil
+		}
+		w := httptest.NewRecorder()
+		r.front.ServeHTTP(w, req)
+		if w.Code == http.StatusInternalServerError {
+			return nil, fmt.Errorf("%s %s failed: %s", req.Method, req.URL, w.Body)
+		}
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			return r.acts, nil
+		}
+	}
+}
+
+// FuzzRouter looks for a request that the reference registry reads otherwise than
+// the rules do.
+func FuzzRouter(f *testing.F) {
+	for _, seed := range rawSeeds {
+		f.Add(slices.Concat(seed.request))
+	}
+	r := newRouted(f)
+	f.Fuzz(func(t *testing.T, request []byte) {
+		acts, err := r.exchange(bytes.ReplaceAll(request, []byte("SECRET"), []byte(emptyDigest)))
+		if err != nil {
+			t.Error(err)
+		}
+		for _, act := range acts {
+			if !mayAlice(act) {
+				t.Errorf("the registry would %s", act)
+			}
+		}
+	})
+}
