@@ -61,6 +61,24 @@ func atMost(bound float64, work string, m metric, peer string, who []string) aim
 	return a
 }
 
+// floodAims are of the works that floodWorks returns.
+func floodAims() (all []aim) {
+	calm := floodName(flood{name: quiet})
+	for _, f := range floods() {
+		if f.name == quiet {
+			continue
+		}
+		work := floodName(f)
+		all = append(all, aim{
+			what: work + ": median ÷ that when " + quiet, bound: "≤ 2", work: work, who: ours, lo: 0, hi: 2,
+			value: func(r *results, who string) float64 {
+				return ratio(r.median(work, pullMedian.name, who), r.median(calm, pullMedian.name, who))
+			},
+		})
+	}
+	return all
+}
+
 // aims are what this project wants to show.
 func aims(s scale) []aim {
 	withoutBlobs := slices.DeleteFunc(slices.Clone(ours), func(name string) bool { return name == oursBlobs })

@@ -35,7 +35,7 @@ const (
 type scale struct {
 	rounds             int
 	period             time.Duration // of one measurement of many requests
-	attack             time.Duration
+	attack, flood      time.Duration
 	large, huge        int64 // bytes: of the largest blob that is pulled and pushed, and of the one for the growth of memory
 	tries              int   // wrong passwords per round
 	imageLayer, layers int64 // bytes, and their number
@@ -44,11 +44,11 @@ type scale struct {
 // scales of a run for results and of one to see whether everything works.
 var (
 	fullScale = scale{
-		rounds: 5, period: time.Second, attack: 5 * time.Second, large: 256 << 20, huge: 4 << 30,
+		rounds: 5, period: time.Second, attack: 5 * time.Second, flood: time.Minute, large: 256 << 20, huge: 4 << 30,
 		tries: 8, imageLayer: 1 << 20, layers: 20,
 	}
 	quickScale = scale{
-		rounds: 1, period: 200 * time.Millisecond, attack: time.Second, large: 16 << 20, huge: 64 << 20,
+		rounds: 1, period: 200 * time.Millisecond, attack: time.Second, flood: 2 * time.Second, large: 16 << 20, huge: 64 << 20,
 		tries: 2, imageLayer: 64 << 10, layers: 3,
 	}
 )

@@ -27,6 +27,7 @@ type options struct {
 	only        *regexp.Regexp
 	contestants *regexp.Regexp
 	quick       bool
+	floods      bool
 	serve       bool
 	profiles    string
 	out         string
@@ -60,6 +61,7 @@ func parseFlags(arguments []string, usage io.Writer) (options, error) {
 	only := flags.String("only", "", "works to do, as a regular `expression` of their names (default all)")
 	contestants := flags.String("contestants", "", "who takes part, as a regular `expression` of their names (default all)")
 	flags.BoolVar(&o.quick, "quick", false, "see in minutes whether everything works: small sizes, one round")
+	flags.BoolVar(&o.floods, "floods", false, "how pulls go on while strangers and users with a bad line do what they can; writes bench/FLOODS.md")
 	flags.BoolVar(&o.serve, "serve", false, "measure nothing: start the contestants, say where they are, and wait for Ctrl-C")
 	flags.StringVar(&o.profiles, "profiles", "", "a `folder` for a CPU profile of each Caddy in each work and round; they cost time")
 	flags.StringVar(&o.out, "out", "", "the `file` for the report, beside which the plot goes (default: bench/RESULTS.md if all is measured, else none)")
@@ -75,6 +77,9 @@ func parseFlags(arguments []string, usage io.Writer) (options, error) {
 		o.scale = quickScale
 	} else if o.out == "" && *only == "" && *contestants == "" && *rounds == 0 && o.profiles == "" {
 		o.out = filepath.Join("bench", "RESULTS.md")
+		if o.floods {
+			o.out = filepath.Join("bench", "FLOODS.md")
+		}
 	}
 	if *rounds > 0 {
 		o.scale.rounds = *rounds
@@ -89,13 +94,21 @@ func parseFlags(arguments []string, usage io.Writer) (options, error) {
 	return o, nil
 }
 
+// works are those that may be chosen from.
+func (o options) works() []work {
+	if o.floods {
+		return floodWorks(o.scale)
+	}
+	return allWorks(o.scale)
+}
+
 // bench does what the flags say, and removes all that it made.
 func bench(ctx context.Context, o options, stdout io.Writer) (err error) {
 	chosen := selectContestants(o.contestants)
 	if len(chosen) == 0 {
 		return errors.New("no contestant has such a name")
 	}
-	works := selectWorks(allWorks(o.scale), o.only)
+	works := selectWorks(o.works(), o.only)
 	if len(works) == 0 && !o.serve {
 		return errors.New("no work has such a name")
 	}
@@ -138,7 +151,7 @@ func bench(ctx context.Context, o options, stdout io.Writer) (err error) {
 func (r *run) write(o options, facts [][2]string, stdout io.Writer) error {
 	report := report{
 		facts: facts, entrants: r.entrants, works: r.works,
-		aims: aims(o.scale), notes: parseNotes(notes), results: r.results,
+		aims: slices.Concat(aims(o.scale), floodAims()), notes: parseNotes(notes), results: r.results,
 	}
 	switch {
 	case r.interrupted:

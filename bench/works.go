@@ -57,6 +57,15 @@ func allWorks(s scale) []work {
 	)
 }
 
+// floodWorks are what a good user notices of others. They take a minute each, and
+// are done when they are asked for.
+func floodWorks(s scale) (works []work) {
+	for _, f := range floods() {
+		works = append(works, floodWork(f, s))
+	}
+	return works
+}
+
 // selectWorks returns those whose name the pattern matches.
 func selectWorks(all []work, pattern *regexp.Regexp) []work {
 	var selected []work

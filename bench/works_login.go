@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Names of works and metrics that aims refer to.
@@ -95,30 +96,14 @@ func attack(ctx context.Context, server *server, period time.Duration) ([]float6
 	if status, _, err := good.do(message, false, nil); err != nil || status != http.StatusOK {
 		return nil, checkStatus(status, http.StatusOK, err) // logs in
 	}
-	var tried, answered atomic.Int64
-	var group sync.WaitGroup
-	ctx, cancel := context.WithCancelCause(ctx)
-	begin := time.Now()
-	for range attackers {
-		group.Go(func() {
-			c := newClient(server)
-			defer c.close()
-			for ctx.Err() == nil {
-				name := fmt.Sprintf("stranger%d-%d", begin.UnixNano(), tried.Add(1))
-				status, _, err := c.do(c.requestAs(name, "guess of "+name, http.MethodGet, "/v2/", ""), false, nil)
-				if status != http.StatusTooManyRequests {
-					err = checkStatus(status, http.StatusUnauthorized, err)
-				}
-				if err != nil {
-					cancel(fmt.Errorf("a stranger: %w", err))
-					return
-				}
-				answered.Add(1)
-			}
-		})
-	}
+	flooding, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var answered atomic.Int64
+	ended := make(chan error, 1)
+	go func() { ended <- guess(flooding, server, attackers, &answered) }()
 	var latencies []float64
 	var failed error
+	begin := time.Now()
 	// The first ones may be answered before the attack is under way.
 	for failed == nil && ctx.Err() == nil && (time.Since(begin) < period || len(latencies) < 3) {
 		one := time.Now()
@@ -129,13 +114,35 @@ func attack(ctx context.Context, server *server, period time.Duration) ([]float6
 		}
 	}
 	perSecond := float64(answered.Load()) / time.Since(begin).Seconds()
-	cancel(nil)
-	group.Wait() // for what they asked last: it must not burden the next contestant
-	if cause := context.Cause(ctx); failed == nil && !errors.Is(cause, context.Canceled) {
-		failed = cause
-	}
-	if failed != nil {
-		return nil, failed
+	cancel()
+	if err := errors.Join(failed, <-ended, ctx.Err()); err != nil {
+		return nil, err
 	}
 	return []float64{median(latencies), percentile(latencies, 99), perSecond}, nil
+}
+
+// guess lets n clients try to log in until ctx ends, each time with another name
+// and password, as fast as they are answered. It waits for what they asked last,
+// which must not burden the next contestant.
+func guess(ctx context.Context, s *server, n int, answered *atomic.Int64) error {
+	var group errgroup.Group
+	for i := range n {
+		group.Go(func() error {
+			c := newClient(s)
+			defer c.close()
+			for try := 0; ctx.Err() == nil; try++ {
+				name := fmt.Sprintf("stranger%d-%d-%d", time.Now().UnixNano(), i, try)
+				status, _, err := c.do(c.requestAs(name, "guess of "+name, http.MethodGet, "/v2/", ""), false, nil)
+				if status != http.StatusTooManyRequests {
+					err = checkStatus(status, http.StatusUnauthorized, err)
+				}
+				if err != nil {
+					return fmt.Errorf("a stranger: %w", err)
+				}
+				answered.Add(1)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }

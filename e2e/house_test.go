@@ -148,7 +148,11 @@ func (h *house) edit(name, before, after string) {
 // signal sends a signal to a container's first process.
 func (h *house) signal(service, signal string) {
 	h.t.Helper()
-	h.nas.run("kill", "-"+signal, h.nas.run("docker", "inspect", "--format", "{{.State.Pid}}", h.container(service)))
+	pid := h.nas.run("docker", "inspect", "--format", "{{.State.Pid}}", h.container(service))
+	if pid == "0" {
+		h.t.Fatalf("%s does not run", service)
+	}
+	h.nas.run("kill", "-"+signal, pid)
 }
 
 // tryCompose runs Compose on the NAS.

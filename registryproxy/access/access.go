@@ -201,6 +201,7 @@ func (h *Handler) judge(r *http.Request, user string) (target, Action, *ocierror
 	}
 	if mount.asked && !h.mayMount(user, mount) {
 		dropMount(r)
+		h.audit.Count(ActionPull.String(), audit.Refused) // Docker asks for mounts by itself
 	}
 	return t, action, nil
 }

@@ -5,28 +5,29 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/audit"
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
 )
 
-// maxUploads bounds how many uploads are remembered.
+// maxUploads bounds how many uploads are remembered. Of one that is forgotten the
+// audit does not know when it began.
 const maxUploads = 4096
 
-// uploads is what is known of blobs on their way, by the ID that the registry
-// gave them: a push is many requests and one line. It is one for the process, so
-// that it goes on after a reload.
+// uploads is what is known of blobs on their way: a push is many requests and one
+// line. It is one for the process, so that it goes on after a reload.
 var uploads, _ = lru.New[string, upload](maxUploads) // fails without room only
 
 // upload is a blob on its way.
 type upload struct {
 	begin time.Time
-	bytes int64 // that came in requests which are over
+	bytes int64 // that the registry has
 }
 
 // countedBody counts what is read of a body. The proxy's transport reads it in a
@@ -42,6 +43,14 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// size is how much was read. Nil is a request without a body.
+func (b *countedBody) size() int64 {
+	if b == nil {
+		return 0
+	}
+	return b.read.Load()
+}
+
 // auditRefusal writes down what a user may not do. A request without a login is
 // how every client begins.
 func (h *Handler) auditRefusal(r *http.Request, user string, t target, action Action, e *ocierror.Error) {
@@ -55,8 +64,7 @@ func (h *Handler) auditRefusal(r *http.Request, user string, t target, action Ac
 	})
 }
 
-// auditAnswer writes down what the registry did. body is nil for a request that
-// brought none.
+// auditAnswer writes down what the registry did.
 func (h *Handler) auditAnswer(w *responseWriter, r *http.Request, user string, t target, action Action,
 	body *countedBody, begin time.Time, failed error,
 ) {
@@ -64,55 +72,77 @@ func (h *Handler) auditAnswer(w *responseWriter, r *http.Request, user string, t
 		Action: action.String(), Result: audit.ResultOf(w.status, failed != nil), User: user,
 		Repository: t.repository, Reference: t.reference, Status: w.status,
 	}
-	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](failed); ok {
-		e.Status = handlerErr.StatusCode // that an error route is going to answer
+	switch {
+	case w.refusal != nil:
+		e.Result, e.Reason = audit.Refused, w.refusal.Message
+	case failed != nil && w.status == 0 && !errors.Is(failed, errBrokeOff):
+		e.Status = new(ErrorHandler).answer(r, failed).Status // which is going to be given
 	}
-	if action == ActionPush || action == ActionDelete {
-		e.Digest = w.Header().Get("Docker-Content-Digest")
-	}
-	var so upload
-	so.begin = begin
-	if body != nil {
-		so.bytes = body.read.Load()
-	}
-	over := t.follow(r.Method, w, &so, e.Result)
-	if action != ActionDelete && (action != ActionPush || !over) {
+	so := upload{begin: begin, bytes: body.size()}
+	over := action == ActionDelete || action == ActionPush && t.follow(user, r.Method, w, &so, e.Result)
+	if !over && e.Result != audit.Refused {
 		h.audit.Count(e.Action, e.Result)
 		return
 	}
+	query := r.URL.Query() // which holds no mount that was refused
+	e.From, e.Tags = query.Get("from"), query["tag"]
+	e.Digest = w.Header().Get("Docker-Content-Digest")
 	e.Bytes, e.Duration = so.bytes, time.Since(so.begin)
 	h.audit.Write(r, e)
 }
 
-// follow adds to so, which is of one request, what is known of the upload that the
-// request belongs to. It tells whether a push is over with that: it is done, or
-// has failed.
-func (t target) follow(method string, w *responseWriter, so *upload, result audit.Result) (over bool) {
-	switch t.endpoint {
-	case endpointUploads:
+// follow adds to so, which is of one request of a push, what is known of the upload
+// that the request belongs to. It tells whether there is something to write down:
+// a push is done, or has failed.
+func (t target) follow(user, method string, w *responseWriter, so *upload, result audit.Result) (over bool) {
+	key := func(id string) string { return user + "\n" + t.repository + "\n" + id }
+	switch {
+	case t.endpoint == endpointUploads:
 		if w.status == http.StatusCreated || result != audit.Done {
 			return true // mounted, or brought at once
 		}
 		if u, err := url.Parse(w.Header().Get("Location")); err == nil {
 			if begun, ok := parseTarget(u.Path); ok && begun.endpoint == endpointUpload {
-				uploads.Add(begun.reference, *so)
+				// What came with a request that only began an upload was not taken.
+				uploads.Add(key(begun.reference), upload{begin: so.begin})
 			}
 		}
 		return false
-	case endpointUpload:
-		if method == http.MethodGet || method == http.MethodHead {
-			return false
-		}
-		if before, ok := uploads.Get(t.reference); ok {
-			so.begin, so.bytes = before.begin, so.bytes+before.bytes
-		}
-		if method == http.MethodPatch && result == audit.Done {
-			uploads.Add(t.reference, *so)
-			return false
-		}
-		uploads.Remove(t.reference)
-		return method != http.MethodDelete // which gives up
-	default:
+	case t.endpoint != endpointUpload:
 		return method == http.MethodPut
+	case method == http.MethodGet || method == http.MethodHead:
+		return false
 	}
+	id := key(t.reference)
+	before, known := uploads.Get(id)
+	if known {
+		so.begin = before.begin
+	}
+	switch {
+	case method == http.MethodPatch && result == audit.Done:
+		so.bytes = received(w.Header(), before.bytes+so.bytes)
+		uploads.Add(id, *so)
+		return false
+	case method == http.MethodPut:
+		so.bytes += before.bytes
+		uploads.Remove(id)
+		return true
+	case method == http.MethodDelete: // given up
+		uploads.Remove(id)
+		return false
+	default: // broken off; the client may go on later
+		return true
+	}
+}
+
+// received returns how many bytes of an upload a registry says that it has, or else
+// what was counted.
+//
+// Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-a-blob-in-chunks
+func received(h http.Header, counted int64) int64 {
+	_, last, ok := strings.Cut(h.Get("Range"), "-")
+	if n, err := strconv.ParseInt(last, 10, 64); ok && err == nil && n > 0 {
+		return n + 1
+	}
+	return counted // "0-0" is one byte, or none
 }

@@ -86,14 +86,38 @@ func TestAudit(t *testing.T) {
 		"msg": "push done", "action": "push", "result": "done", "status": int64(201),
 		"repository": "a", "reference": id, "digest": sum, "bytes": int64(10),
 	})
-	if uploads.Contains(id) {
-		t.Error("an upload is remembered that is over")
+	if n := uploads.Len(); n != 0 {
+		t.Errorf("%d uploads are remembered, of which none is on its way", n)
 	}
 
 	ask(t, front, "POST", "/v2/b/blobs/uploads/?mount="+sum+"&from=a", "", 201)
 	same("a mount", map[string]any{
-		"msg": "push done", "action": "push", "result": "done", "status": int64(201), "repository": "b", "digest": sum,
+		"msg": "push done", "action": "push", "result": "done", "status": int64(201), "repository": "b", "digest": sum, "from": "a",
 	})
+	at = ask(t, front, "POST", "/v2/a/blobs/uploads/?digest="+sum, content, 202).Header.Get("Location") // not taken
+	id = at[strings.LastIndex(at, "/")+1 : strings.Index(at, "?")]
+	ask(t, front, "PUT", at+"&digest="+sum, content, 201)
+	same("a push of which the first try was not taken", map[string]any{
+		"msg": "push done", "action": "push", "result": "done", "status": int64(201),
+		"repository": "a", "reference": id, "digest": sum, "bytes": int64(10),
+	})
+
+	begun = ask(t, front, "POST", "/v2/a/blobs/uploads/", "", 202)
+	next = ask(t, front, "PATCH", begun.Header.Get("Location"), content[:4], 202)
+	at = next.Header.Get("Location")
+	id = at[strings.LastIndex(at, "/")+1 : strings.Index(at, "?")]
+	ask(t, front, "PATCH", at, content[7:], 416, "Content-Range", "7-9", "Content-Length", "3")
+	same("a part in the wrong place", map[string]any{
+		"msg": "push rejected", "action": "push", "result": "rejected", "status": int64(416),
+		"repository": "a", "reference": id,
+	})
+	next = ask(t, front, "PATCH", at, content[4:], 202, "Content-Range", "4-9")
+	ask(t, front, "PUT", next.Header.Get("Location")+"&digest="+sum, "", 201)
+	same("a push that went on", map[string]any{
+		"msg": "push done", "action": "push", "result": "done", "status": int64(201),
+		"repository": "a", "reference": id, "digest": sum, "bytes": int64(10),
+	})
+
 	given := ask(t, front, "POST", "/v2/a/blobs/uploads/", "", 202)
 	ask(t, front, "DELETE", given.Header.Get("Location"), "", 204)
 	same("an upload that is given up")
@@ -122,6 +146,11 @@ func TestAudit(t *testing.T) {
 	ask(t, front, "DELETE", "/v2/a/manifests/"+named, "", 202)
 	same("a delete", map[string]any{
 		"msg": "delete done", "action": "delete", "result": "done", "status": int64(202), "repository": "a", "reference": named,
+	})
+	ask(t, front, "PUT", "/v2/a/manifests/v2", strings.Repeat(" ", maxManifest+1), 413)
+	same("a manifest that is too large", map[string]any{
+		"msg": "push refused", "action": "push", "result": "refused", "status": int64(413),
+		"repository": "a", "reference": "v2", "reason": "the manifest is larger than 4 MiB",
 	})
 	ask(t, front, "GET", "/v2/c/tags/list", "", 403)
 	same("what is not allowed", map[string]any{

@@ -34,14 +34,14 @@ const (
 // registry page by page until the client's page is full.
 //
 // Source: https://distribution.github.io/distribution/spec/api/#catalog
-func (h *Handler) serveCatalog(w http.ResponseWriter, r *http.Request, user string, next caddyhttp.Handler) error {
+func (h *Handler) serveCatalog(w *responseWriter, r *http.Request, user string, next caddyhttp.Handler) error {
 	query := r.URL.Query()
 	asked := query.Get("n")
 	limit := catalogPage
 	if asked != "" {
 		var err error
 		if limit, err = strconv.Atoi(asked); err != nil || limit < 0 {
-			return ocierror.Write(w, r, refuse(http.StatusBadRequest, ocierror.PaginationInvalid,
+			return w.refuse(refuse(http.StatusBadRequest, ocierror.PaginationInvalid,
 				"parameter n must be a number, not %q", clip(asked)))
 		}
 	}

@@ -20,14 +20,14 @@ const maxManifest = 4 << 20
 // it is too large.
 func serveLimited(w *responseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.ContentLength > maxManifest {
-		return ocierror.Write(w, r, manifestTooLarge())
+		return w.refuse(manifestTooLarge())
 	}
 	w.body = &limitedBody{ReadCloser: http.MaxBytesReader(w, r.Body, maxManifest)}
 	r.Body = w.body
 	err := next.ServeHTTP(w, r)
 	// The proxy's transport may hide the cause of its error.
 	if err != nil && !w.wroteHeader && w.body.tooLarge() {
-		return ocierror.Write(w, r, manifestTooLarge())
+		return w.refuse(manifestTooLarge())
 	}
 	return err
 }

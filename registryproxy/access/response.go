@@ -20,8 +20,9 @@ type responseWriter struct {
 	request     *http.Request
 	body        *limitedBody // of the request; nil: there is no limit
 	wroteHeader bool
-	replaced    bool // the body is ours; the registry's is dropped
-	status      int  // of the registry's answer; 0: there is none yet
+	replaced    bool            // the body is ours; the registry's is dropped
+	status      int             // of the answer; 0: there is none yet
+	refusal     *ocierror.Error // that is the answer, in the place of the registry's
 }
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request) *responseWriter {
@@ -60,9 +61,18 @@ func (w *responseWriter) WriteHeader(status int) {
 	w.ResponseWriterWrapper.WriteHeader(status)
 }
 
+// refuse answers with e, without the registry.
+func (w *responseWriter) refuse(e *ocierror.Error) error {
+	w.refusal = e
+	return ocierror.Write(w, w.request, e)
+}
+
 // replace answers with e. What described the registry's own body is removed.
 func (w *responseWriter) replace(e *ocierror.Error) {
-	w.wroteHeader, w.replaced = true, true
+	w.wroteHeader, w.replaced, w.status = true, true, e.Status
+	if e.Status < 500 {
+		w.refusal = e
+	}
 	h := w.Header()
 	for _, name := range []string{"Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Trailer"} {
 		h.Del(name)

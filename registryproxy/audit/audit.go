@@ -6,7 +6,9 @@ package audit
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -42,7 +44,8 @@ const (
 	Throttled
 	// Rejected is an action that the registry did not do: 4xx.
 	Rejected
-	// Failed is an action that broke off, or that the registry failed to do: 5xx.
+	// Failed is an action that broke off, at either end, or that the registry failed
+	// to do: 5xx.
 	Failed
 )
 
@@ -50,11 +53,14 @@ var results = []string{Done: "done", Challenged: "challenged", Refused: "refused
 
 func (r Result) String() string { return results[r] }
 
+// statusClosed is what Caddy's reverse_proxy answers to a client that went away.
+const statusClosed = 499
+
 // ResultOf returns the result of an action that the registry answered; failed is
-// one that broke off. No status is no answer.
+// one that broke off.
 func ResultOf(status int, failed bool) Result {
 	switch {
-	case failed, status >= 500, status == 0:
+	case failed, status >= 500, status == statusClosed:
 		return Failed
 	case status >= 400:
 		return Rejected
@@ -71,6 +77,8 @@ type Event struct {
 	User       string // "" is anonymous
 	Repository string
 	Reference  string        // tag, digest or upload, as it was asked for
+	Tags       []string      // that a manifest gets beside that
+	From       string        // the repository that a blob is mounted from
 	Digest     string        // of what was pushed, as the registry says
 	Bytes      int64         // of what was pushed
 	Duration   time.Duration // from the first request of a push to the end of the last
@@ -79,19 +87,31 @@ type Event struct {
 }
 
 const (
-	// throttledLines is how many throttled logins are written down at most each
-	// second: they come as fast as strangers can send them, and cost no bcrypt.
-	throttledLines = 10
+	// cheapLines of a kind are written down at once at the most, and cheapEach more
+	// every second, of what costs a client next to nothing: else strangers could
+	// fill the disk, or make the lines of others roll out of it.
+	cheapLines = 100
+	cheapEach  = 10
 
 	// longest is how much of a value from a client is written down, in bytes.
 	longest = 300
 )
 
+// cheap bounds the lines of one result.
+type cheap struct {
+	*rate.Limiter
+	left atomic.Int64 // out, since the last line
+}
+
+func newCheap() *cheap { return &cheap{Limiter: rate.NewLimiter(cheapEach, cheapLines)} }
+
+// bounds are of the process: neither a reload nor a second module has others.
+var bounds = map[Result]*cheap{Refused: newCheap(), Throttled: newCheap()}
+
 // Log is where events go. The zero value is of no use.
 type Log struct {
-	logger    *zap.Logger
-	throttled *rate.Limiter
-	counters  map[string][]prometheus.Counter // by action, and then by result
+	logger   *zap.Logger
+	counters map[string][]prometheus.Counter // by action, and then by result
 }
 
 // total is one for the process, so that a reload forgets nothing.
@@ -122,11 +142,7 @@ func New(ctx caddy.Context) (*Log, error) {
 
 // NewLog returns an audit that writes to a logger.
 func NewLog(logger *zap.Logger) *Log {
-	l := &Log{
-		logger:    logger,
-		throttled: rate.NewLimiter(throttledLines, throttledLines),
-		counters:  make(map[string][]prometheus.Counter, len(actions)),
-	}
+	l := &Log{logger: logger, counters: make(map[string][]prometheus.Counter, len(actions))}
 	for _, action := range actions {
 		for _, result := range results {
 			// Made now, they cost a request no search.
@@ -138,23 +154,31 @@ func NewLog(logger *zap.Logger) *Log {
 
 // Count counts a request that is not worth a line.
 func (l *Log) Count(action string, result Result) {
-	if counters := l.counters[action]; counters != nil {
-		counters[result].Inc()
+	counters := l.counters[action]
+	if counters == nil {
+		counters = l.counters["none"]
 	}
+	counters[result].Inc()
 }
 
 // Write counts an event, and writes it down.
 func (l *Log) Write(r *http.Request, e Event) {
 	l.Count(e.Action, e.Result)
-	if e.Result == Throttled && !l.throttled.Allow() {
-		return
+	var leftOut int64
+	// A wrong password has cost a run of bcrypt, which bounds how many there are.
+	if bound := bounds[e.Result]; bound != nil && e.Status != http.StatusUnauthorized {
+		if !bound.Allow() {
+			bound.left.Add(1)
+			return
+		}
+		leftOut = bound.left.Swap(0)
 	}
-	addr, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	fields := make([]zap.Field, 0, 10)
+	fields := make([]zap.Field, 0, 14)
 	// The address comes before all that a client can choose.
-	fields = append(fields, zap.String("addr", addr), zap.String("user", clip(e.User)))
+	fields = append(fields, zap.String("addr", address(r)), zap.String("user", clip(e.User)))
 	for _, f := range []struct{ name, value string }{
-		{"repository", e.Repository}, {"reference", e.Reference}, {"digest", e.Digest}, {"reason", e.Reason},
+		{"repository", e.Repository}, {"reference", e.Reference}, {"tags", strings.Join(e.Tags, ",")}, {"from", e.From},
+		{"digest", e.Digest}, {"reason", e.Reason},
 	} {
 		if f.value != "" {
 			fields = append(fields, zap.String(f.name, clip(f.value)))
@@ -166,8 +190,22 @@ func (l *Log) Write(r *http.Request, e Event) {
 	if e.Duration > 0 {
 		fields = append(fields, zap.Duration("duration", e.Duration))
 	}
+	if leftOut > 0 {
+		fields = append(fields, zap.Int64("left_out", leftOut)) // lines of this result before this one
+	}
 	fields = append(fields, zap.Int("status", e.Status), zap.String("action", e.Action), zap.Stringer("result", e.Result))
 	l.logger.Info(e.Action+" "+e.Result.String(), fields...)
+}
+
+// address returns where r comes from, as the server's trusted_proxies have it: in
+// one form, whichever a proxy has written. It is "" for a client on a Unix socket.
+func address(r *http.Request) string {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return ""
+	}
+	return addr.Unmap().WithZone("").String()
 }
 
 // clip shortens what a client sent, and leaves nothing in it that a terminal or a

@@ -222,6 +222,9 @@ func (p *Provider) login(r *http.Request, user, password string) *ocierror.Error
 		p.shared.throttle.failed(now, addr, account)
 	})
 	switch {
+	case r.Context().Err() != nil: // the client has gone
+		p.audit.Count(audit.ActionLogin, audit.Failed)
+		return tooMany("too many logins at once", time.Second)
 	case err != nil:
 		return p.audited(r, user, audit.Throttled, tooMany("too many logins at once", time.Second))
 	// Asked again, since the run may have begun before the user's hash changed.

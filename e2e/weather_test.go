@@ -1,0 +1,322 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
+)
+
+// strikes is how often each fault strikes: as the variable STRIKES says, or else
+// often enough to see that the test works.
+func strikes(t testing.TB) int {
+	t.Helper()
+	n, err := strconv.Atoi(os.Getenv("STRIKES"))
+	if err != nil && os.Getenv("STRIKES") != "" {
+		t.Fatalf("STRIKES: %v", err)
+	}
+	return max(n, 3)
+}
+
+// fault is what befalls the house while images are pushed and pulled.
+type fault struct {
+	name   string
+	strike func(s *storm, n int)
+	// ends tells that Caddy starts anew: what it had in use says nothing.
+	ends bool
+}
+
+// storm is a fault at work.
+type storm struct {
+	*house
+	*courier
+	t *testing.T
+}
+
+var faults = []fault{
+	{name: "the registry is killed", strike: func(s *storm, _ int) { s.end("registry", "KILL") }},
+	{name: "the registry is made anew, at another address", strike: func(s *storm, n int) {
+		s.compose("rm", "--force", "--stop", "registry")
+		s.removeOther()
+		if n%2 == 0 { // somebody else has the address then
+			s.nas.run("docker", "run", "--detach", "--name", "other", "--network", s.network(), "--entrypoint", "busybox", "registry:3", "sleep", "3600")
+		}
+		s.compose("up", "-d", "registry")
+	}},
+	{name: "the container's network is taken away", strike: func(s *storm, _ int) {
+		container := s.house.container("registry")
+		s.nas.run("docker", "network", "disconnect", "--force", s.network(), container)
+		s.nas.run("docker", "network", "connect", s.network(), container)
+	}},
+	{name: "the registry's disk is full", strike: func(s *storm, _ int) {
+		s.full("registry", func(since string) {
+			testenv.EventuallyWithin(s.t, "an error in the log", soon, func() error {
+				if logged := s.nas.run("docker", "logs", "--since", since, s.house.container("registry")); !strings.Contains(logged, "no space left") {
+					return errors.New("the registry has not noticed")
+				}
+				return nil
+			})
+		})
+	}},
+	{name: "Caddy's disk is full", strike: func(s *storm, _ int) {
+		s.full("caddy", func(string) {
+			s.reload()
+			s.more("pushes while there is no room for the log", 3)
+		})
+	}},
+	{name: "the file of users is cut off, whole again, and another", strike: func(s *storm, n int) {
+		file := filepath.Join(s.checkout, "data/docker/auth/htpasswd")
+		users, err := os.ReadFile(file)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.write(file, users[:len(users)*(1+n%4)/5])
+		s.more("pushes of users that were known before", 3)
+		s.write(file, users)
+		user, _, _ := strings.Cut(login, ":")
+		other := regexp.MustCompile(`(?m)^` + user + `:.*\n`).Find(users)
+		s.replace(file, append(users, strings.Replace(string(other), user, fmt.Sprintf("other%d", time.Now().UnixNano()), 1)...))
+	}},
+	{name: "the certificate is renewed, and half of it first", strike: func(s *storm, n int) {
+		next := s.ca.issue(s.t, name)
+		file := filepath.Join(s.checkout, "archive/dNtAMd", []string{"cert.pem", "chain.pem", "privkey.pem", "fullchain.pem"}[n%4])
+		content, err := os.ReadFile(file)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.write(file, content[:len(content)*(1+n%4)/5])
+		s.more("pushes with the certificate of before", 3)
+		s.renewInDSM(s.t, "dNtAMd", next)
+		testenv.EventuallyWithin(s.t, "the renewed certificate", soon, func() error { return s.serves(next) })
+	}},
+	{name: "Caddy is reloaded", strike: func(s *storm, _ int) { s.reload() }},
+	{name: "the Docker engine restarts", ends: true, strike: func(s *storm, _ int) {
+		s.nas.daemon.stop()
+		s.nas.start()
+	}},
+	{name: "Caddy is asked to end", ends: true, strike: func(s *storm, _ int) { s.end("caddy", "TERM") }},
+	{name: "Caddy is killed", ends: true, strike: func(s *storm, _ int) { s.end("caddy", "KILL") }},
+}
+
+// TestWeather lets each fault strike again and again while images are pushed and
+// pulled. Clients try again, as all do; what was confirmed is there afterwards, and
+// whole, no upload can be seen half, and Caddy has no more in use than before.
+func TestWeather(t *testing.T) {
+	if !inHouse(t) {
+		return
+	}
+	h := newHouse(t, int(validity.Seconds()))
+	h.env("COMPOSE_FILE=compose.yaml:compose.dsm-certificate.yaml", "SYNOLOGY_CERTIFICATES="+h.checkout+"/archive")
+	h.service.SetAddresses(name, h.address)
+	h.renewInDSM(t, "dNtAMd", h.ca.issue(t, name))
+	for folder, size := range map[string]string{"registry": "3g", "caddy": "8m"} {
+		at := filepath.Join(h.checkout, "data/docker", folder)
+		h.nas.run("mkdir", "-p", at)
+		h.nas.run("mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", at)
+	}
+	h.edit("dsm-certificate.Caddyfile", "	persist_config off\n", "	persist_config off\n	log audit {\n		include registry.audit\n		output file /data/caddy/audit.log\n	}\n")
+	h.up()
+	t.Cleanup(h.removeOther)
+	h.reachable(h.address)
+	for i, f := range faults {
+		h.then(t, f.name, func(t *testing.T) {
+			s := &storm{house: h, courier: h.newCourier(t, fmt.Sprintf("weather%d", i)), t: t}
+			// Once before, for what stays in use for good.
+			s.rage(f, 1)
+			before := s.atRest()
+			began, n := time.Now(), strikes(t)
+			s.rage(f, n)
+			t.Logf("%d strikes in %s: %d pushes and %d pulls confirmed, %d tries failed",
+				n, time.Since(began).Round(time.Second), s.pushed.Load(), s.pulled.Load(), s.failed.Load())
+			if s.pulled.Load() == 0 {
+				t.Error("nothing was pulled")
+			}
+			s.allWhole(t)
+			s.wholeBlobs()
+			if !f.ends {
+				s.noLeak(before)
+			}
+			// Room for the next.
+			h.compose("stop", "registry")
+			h.nas.run("sh", "-c", `rm -rf "$1"/*`, "sh", filepath.Join(h.checkout, "data/docker/registry"))
+			h.compose("start", "registry")
+		})
+	}
+}
+
+// rage lets a fault strike n times, each time until pushes have succeeded that
+// began after it.
+func (s *storm) rage(f fault, n int) {
+	s.t.Helper()
+	stop := s.work(s.t)
+	defer stop()
+	for i := range n {
+		f.strike(s, i)
+		s.more(fmt.Sprintf("pushes after strike %d", i), 3) // two may have been on their way
+	}
+}
+
+// more waits until so many more pushes are confirmed.
+func (s *storm) more(what string, n int64) {
+	s.t.Helper()
+	done := s.pushed.Load()
+	testenv.EventuallyWithin(s.t, what, longStorm, func() error {
+		if more := s.pushed.Load() - done; more < n {
+			return fmt.Errorf("%d so far (%d tries failed)", more, s.failed.Load())
+		}
+		return nil
+	})
+}
+
+// end ends a service's process in the middle of an upload, and waits until the
+// engine has started it again. That does so at once for what has run ten seconds.
+func (s *storm) end(service, signal string) {
+	s.t.Helper()
+	container := s.house.container(service)
+	started := func() (time.Time, error) {
+		return time.Parse(time.RFC3339Nano, s.nas.run("docker", "inspect", "--format", "{{.State.StartedAt}}", container))
+	}
+	var before time.Time
+	testenv.EventuallyWithin(s.t, service+" to have run for ten seconds", soon, func() (err error) {
+		if before, err = started(); err == nil && time.Since(before) < 10*time.Second {
+			err = errors.New("it has not")
+		}
+		return err
+	})
+	testenv.EventuallyWithin(s.t, "an upload", soon, func() error {
+		if s.nas.run("find", filepath.Join(s.checkout, "data/docker/registry"), "-path", "*/_uploads/*/data", "-size", "+0") == "" {
+			return errors.New("none is on its way")
+		}
+		return nil
+	})
+	s.signal(service, signal)
+	testenv.EventuallyWithin(s.t, "another start", soon, func() error {
+		now, err := started()
+		if err == nil && now.Equal(before) {
+			err = errors.New("it has not been started again")
+		}
+		return err
+	})
+}
+
+func (s *storm) reload() {
+	s.t.Helper()
+	s.compose("exec", "-T", "caddy", "sh", "-c", "caddy reload --force --config /etc/caddy/$CADDYFILE")
+}
+
+// write writes a file in its place.
+func (s *storm) write(file string, content []byte) {
+	s.t.Helper()
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// replace puts another file in the place of one.
+func (s *storm) replace(file string, content []byte) {
+	s.t.Helper()
+	s.write(file+".new", content)
+	if err := os.Rename(file+".new", file); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// full leaves no room on a disk while something happens; since is when that began,
+// as docker logs takes it.
+func (s *storm) full(folder string, happens func(since string)) {
+	s.t.Helper()
+	since := time.Now().Format(time.RFC3339Nano)
+	file := filepath.Join(s.checkout, "data/docker", folder, "full")
+	defer s.nas.run("rm", "--force", file)
+	if _, err := s.nas.try("sh", "-c", `dd if=/dev/zero of="$1" bs=64k 2>/dev/null`, "sh", file); err == nil {
+		s.t.Fatal("the disk is not full")
+	}
+	happens(since)
+}
+
+// removeOther removes the container that has the registry's former address.
+func (h *house) removeOther() {
+	_, _ = h.nas.try("docker", "rm", "--force", "--volumes", "other") // it need not be there
+}
+
+// network is that of the registry's container.
+func (h *house) network() string {
+	return h.nas.run("docker", "network", "ls", "--quiet", "--filter", "name=caddy-nas-registry_default")
+}
+
+// wholeBlobs expects that every blob in the registry's folder is what its name says.
+func (s *storm) wholeBlobs() {
+	s.t.Helper()
+	out := s.nas.run("sh", "-c", `find "$1" -name data -exec sha256sum {} +`, "sh",
+		filepath.Join(s.checkout, "data/docker/registry/docker/registry/v2/blobs"))
+	lines := strings.Split(out, "\n")
+	for _, line := range lines {
+		sum, path, _ := strings.Cut(line, " ")
+		if filepath.Base(filepath.Dir(path)) != sum {
+			s.t.Errorf("a blob is not whole: %s", line)
+		}
+	}
+	if len(lines) < 3 {
+		s.t.Errorf("only %d blobs", len(lines))
+	}
+}
+
+// usage is what Caddy has in use.
+type usage struct{ goroutines, files, kibibytes int }
+
+// atRest returns what Caddy has in use when nothing changes any more.
+func (s *storm) atRest() (u usage) {
+	s.t.Helper()
+	testenv.EventuallyWithin(s.t, "Caddy at rest", soon, func() error {
+		before := u
+		var err error
+		if u, err = s.inUse(); err == nil && (u.goroutines != before.goroutines || u.files != before.files) {
+			err = fmt.Errorf("%+v, and then %+v", before, u)
+		}
+		return err
+	})
+	return u
+}
+
+func (h *house) inUse() (u usage, err error) {
+	profile, err := h.tryCompose("", "exec", "-T", "caddy", "curl", "--silent", "--unix-socket", "/run/caddy/admin.sock",
+		"http://localhost/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		return u, err
+	}
+	if _, err := fmt.Sscanf(profile, "goroutine profile: total %d", &u.goroutines); err != nil {
+		return u, fmt.Errorf("%w in %.100s", err, profile)
+	}
+	pid := h.nas.run("docker", "inspect", "--format", "{{.State.Pid}}", h.container("caddy"))
+	u.files = len(strings.Fields(h.nas.run("ls", "/proc/"+pid+"/fd")))
+	status := regexp.MustCompile(`VmRSS:\s+(\d+)`).FindStringSubmatch(h.nas.run("cat", "/proc/"+pid+"/status"))
+	if status == nil {
+		return u, fmt.Errorf("no memory of process %s", pid)
+	}
+	u.kibibytes, err = strconv.Atoi(status[1])
+	return u, err
+}
+
+// noLeak expects that Caddy soon has no more in use than before, but for some
+// connections to the registry. A leak shows with a hundred strikes.
+func (s *storm) noLeak(before usage) {
+	s.t.Helper()
+	var now usage
+	testenv.EventuallyWithin(s.t, "Caddy to let go", patience, func() (err error) {
+		now, err = s.inUse()
+		if err == nil && (now.goroutines > before.goroutines+10 || now.files > before.files+10 || now.kibibytes > before.kibibytes+32<<10) {
+			err = fmt.Errorf("before: %+v, now: %+v", before, now)
+		}
+		return err
+	})
+	s.t.Logf("in use before: %+v, after: %+v", before, now)
+}
