@@ -17,6 +17,9 @@ type aim struct {
 	lo, hi float64
 }
 
+// heading is what the aim's note stands below.
+func (a aim) heading() string { return a.what + " (" + a.bound + ")" }
+
 // verdict is an aim's outcome for one of ours.
 type verdict struct {
 	value   float64

@@ -20,7 +20,7 @@ func TestParseNotes(t *testing.T) {
 func TestNotesAreAboutAims(t *testing.T) {
 	left := parseNotes(notes)
 	for _, a := range aims(fullScale) {
-		delete(left, a.what)
+		delete(left, a.heading())
 	}
 	for heading := range maps.Keys(left) {
 		t.Errorf("no aim is %q", heading)

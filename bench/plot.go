@@ -25,12 +25,12 @@ type panel struct {
 // panels are the works that tell most.
 func panels(s scale) []panel {
 	return []panel{
-		{"GET /v2/, keep-alive: requests/s", requestName(ping, keepAlive), rate},
-		{"GET /v2/, new connections: requests/s", requestName(ping, newConnection), rate},
-		{"manifest GET, keep-alive: requests/s", requestName(manifestGet, keepAlive), rate},
-		{"pull of " + sizeName(s.large) + ": CPU s/GiB", pullName(s.large, keepAlive, 1), cpuGiB},
-		{"push of " + sizeName(s.large) + ": CPU s/GiB", pushName(s.large, 0), cpuGiB},
-		{"good user under attack: median, ms", attackName, goodMedian},
+		{"GET /v2/, keep-alive: requests/s (more is better)", requestName(ping, keepAlive), rate},
+		{"GET /v2/, new connections: requests/s (more is better)", requestName(ping, newConnection), rate},
+		{"manifest GET, keep-alive: requests/s (more is better)", requestName(manifestGet, keepAlive), rate},
+		{"pull of " + sizeName(s.large) + ": CPU s/GiB (less is better)", pullName(s.large, keepAlive, 1), cpuGiB},
+		{"push of " + sizeName(s.large) + ": CPU s/GiB (less is better)", pushName(s.large, 0), cpuGiB},
+		{"good user under attack: median, ms (less is better)", attackName, goodMedian},
 	}
 }
 
@@ -53,7 +53,7 @@ func writePlot(path string, all []panel, names []string, r *results) error {
 	const columns = 2
 	rows := (len(all) + columns - 1) / columns
 	canvas := vgsvg.New(26*vg.Centimeter, vg.Length(rows)*7*vg.Centimeter)
-	tiles := draw.Tiles{Rows: rows, Cols: columns, PadX: vg.Centimeter, PadY: vg.Centimeter / 2, PadRight: vg.Centimeter / 2}
+	tiles := draw.Tiles{Rows: rows, Cols: columns, PadX: vg.Centimeter, PadY: vg.Centimeter / 2, PadLeft: vg.Centimeter / 2, PadRight: vg.Centimeter / 2}
 	area := draw.New(canvas)
 	for i, p := range all {
 		chart, err := chart(p, names, r)

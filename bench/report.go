@@ -115,11 +115,11 @@ func (r report) writeAims(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\nReached: %d of %d that were measured.\n", reached, judged)
 	for _, a := range missed {
-		note := r.notes[a.what]
+		note := r.notes[a.heading()]
 		if note == "" {
 			note = "Nobody has explained this yet: `bench/notes.md` is the place."
 		}
-		fmt.Fprintf(b, "\n### Missed: %s\n\n%s\n", a.what, note)
+		fmt.Fprintf(b, "\n### Missed: %s\n\n%s\n", a.heading(), note)
 	}
 }
 

@@ -41,7 +41,7 @@ func TestMarkdown(t *testing.T) {
 		},
 		works:   []work{w},
 		aims:    []aim{twice, less, least, atLeast(1, "another work", rate, stockCaddy, ours)},
-		notes:   map[string]string{less.what: "The kernel."},
+		notes:   map[string]string{less.heading(): "The kernel."},
 		results: r,
 		plot:    "RESULTS.svg",
 	}.markdown()
