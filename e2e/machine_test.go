@@ -169,12 +169,15 @@ func (d *daemon) kill() { d.end(syscall.SIGKILL) }
 
 func (d *daemon) end(signal syscall.Signal) {
 	// nsenter passes no signal on: its one child is the program, once it is there.
+	// It gets the signal once: an engine takes a third one for impatience, and leaves
+	// its containers as they are.
 	file := fmt.Sprintf("/proc/%d/task/%[1]d/children", d.cmd.Process.Pid)
+	told := make(map[int]bool)
 	for deadline := time.After(patience); ; {
 		children, _ := os.ReadFile(file)
 		for pid := range strings.FieldsSeq(string(children)) {
-			if n, err := strconv.Atoi(pid); err == nil {
-				_ = syscall.Kill(n, signal)
+			if n, err := strconv.Atoi(pid); err == nil && !told[n] {
+				told[n] = syscall.Kill(n, signal) == nil
 			}
 		}
 		select {
@@ -184,7 +187,7 @@ func (d *daemon) end(signal syscall.Signal) {
 			_ = d.cmd.Process.Kill()
 			<-d.ended
 			return
-		case <-time.After(time.Second): // and once more
+		case <-time.After(100 * time.Millisecond): // until it is there
 		}
 	}
 }
