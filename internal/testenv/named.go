@@ -148,11 +148,12 @@ func (n *Named) Stop() {
 
 // Dig asks it through dig, and returns the data of the answer's records, sorted:
 // "2001:db8::1" for an AAAA record. The list is empty where there is none. name
-// is taken to be absolute.
+// is taken to be absolute. It asks over TCP: over UDP dig's own port may happen to be
+// the server's, and then it reads its question for an answer.
 func (n *Named) Dig(t testing.TB, name, rrtype string) []string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), Program(t, "dig"), "-r", "@127.0.0.1", "-p", n.Port,
-		"+short", "+norecurse", "+tries=1", "-q", dns.Fqdn(name), "-t", rrtype).CombinedOutput()
+		"+tcp", "+short", "+norecurse", "+tries=1", "-q", dns.Fqdn(name), "-t", rrtype).CombinedOutput()
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	switch {
 	case err != nil, strings.HasPrefix(lines[0], ";"):
