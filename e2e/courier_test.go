@@ -179,7 +179,7 @@ func (c *courier) any() string {
 	if len(c.tags) == 0 {
 		return ""
 	}
-	return c.tags[rand.IntN(len(c.tags))] //nolint:gosec // any will do
+	return c.tags[rand.IntN(len(c.tags))]
 }
 
 // until tries something until it succeeds or ctx ends, and tells which.

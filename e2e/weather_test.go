@@ -65,14 +65,14 @@ var faults = []fault{
 		s.compose("up", "-d", "registry")
 	}},
 	{name: "the container's network is taken away", strike: func(s *storm, _ int) {
-		container := s.house.container("registry")
+		container := s.container("registry")
 		s.nas.run("docker", "network", "disconnect", "--force", s.network(), container)
 		s.nas.run("docker", "network", "connect", s.network(), container)
 	}},
 	{name: "the registry's disk is full", strike: func(s *storm, _ int) {
 		s.full("registry", func(since string) {
 			testenv.EventuallyWithin(s.t, "an error in the log", soon, func() error {
-				if logged := s.nas.run("docker", "logs", "--since", since, s.house.container("registry")); !strings.Contains(logged, "no space left") {
+				if logged := s.nas.run("docker", "logs", "--since", since, s.container("registry")); !strings.Contains(logged, "no space left") {
 					return errors.New("the registry has not noticed")
 				}
 				return nil
@@ -82,7 +82,7 @@ var faults = []fault{
 	{name: "Caddy's disk is full", strike: func(s *storm, _ int) {
 		s.full("caddy", func(string) {
 			s.reload()
-			s.more("pushes while there is no room for the log", 3)
+			s.more("pushes while there is no room for the log")
 		})
 	}},
 	{name: "the file of users is cut off, whole again, and another", strike: func(s *storm, n int) {
@@ -92,7 +92,7 @@ var faults = []fault{
 			s.t.Fatal(err)
 		}
 		s.write(file, users[:len(users)*(1+n%4)/5])
-		s.more("pushes of users that were known before", 3)
+		s.more("pushes of users that were known before")
 		s.write(file, users)
 		user, _, _ := strings.Cut(login, ":")
 		other := regexp.MustCompile(`(?m)^` + user + `:.*\n`).Find(users)
@@ -106,7 +106,7 @@ var faults = []fault{
 			s.t.Fatal(err)
 		}
 		s.write(file, content[:len(content)*(1+n%4)/5])
-		s.more("pushes with the certificate of before", 3)
+		s.more("pushes with the certificate of before")
 		s.renewInDSM(s.t, "dNtAMd", next)
 		testenv.EventuallyWithin(s.t, "the renewed certificate", soon, func() error { return s.serves(next) })
 	}},
@@ -177,16 +177,16 @@ func (s *storm) rage(f fault, n int) {
 	defer stop()
 	for i := range n {
 		f.strike(s, i)
-		s.more(fmt.Sprintf("pushes after strike %d", i), 3) // two may have been on their way
+		s.more(fmt.Sprintf("pushes after strike %d", i))
 	}
 }
 
-// more waits until so many more pushes are confirmed.
-func (s *storm) more(what string, n int64) {
+// more waits until pushes are confirmed that began after this.
+func (s *storm) more(what string) {
 	s.t.Helper()
 	done := s.pushed.Load()
 	testenv.EventuallyWithin(s.t, what, longStorm, func() error {
-		if more := s.pushed.Load() - done; more < n {
+		if more := s.pushed.Load() - done; more < 3 { // two may have been on their way
 			return fmt.Errorf("%d so far (%d tries failed)", more, s.failed.Load())
 		}
 		return nil
@@ -197,7 +197,7 @@ func (s *storm) more(what string, n int64) {
 // engine has started it again. That does so at once for what has run ten seconds.
 func (s *storm) end(service, signal string) {
 	s.t.Helper()
-	container := s.house.container(service)
+	container := s.container(service)
 	started := func() (time.Time, error) {
 		return time.Parse(time.RFC3339Nano, s.nas.run("docker", "inspect", "--format", "{{.State.StartedAt}}", container))
 	}

@@ -32,7 +32,7 @@ func TestAnswersAreKept(t *testing.T) {
 			c.Load("encode zstd gzip\nrespond /page " + strings.Repeat("page", 1024) +
 				"\nregistry_proxy {\n" + option + "\nhtpasswd " + testenv.Users(t, "a", "b") + "\n}")
 			content := bytes.Repeat([]byte("0123456789"), 1024)
-			blob := pushBlob(t, c, "app", content)
+			blob := pushBlob(t, c, content)
 			image, err := random.Image(64, 8)
 			if err != nil {
 				t.Fatal(err)
@@ -168,7 +168,7 @@ func TestWrongHost(t *testing.T) {
 	c := testenv.NewCaddy(t)
 	c.Load("registry_proxy {\nto " + server.Listener.Addr().String() + "\nhtpasswd " + testenv.Users(t, "a", "b") + "\n}")
 	checkLocation(t, c)
-	pushBlob(t, c, "app", []byte("blob"))
+	pushBlob(t, c, []byte("blob"))
 }
 
 // TestHostOverTLS: a registry behind https:// gets the Host that the client

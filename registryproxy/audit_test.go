@@ -32,10 +32,10 @@ func TestAudit(t *testing.T) {
 			before := counted(t, c)
 			get(t, c, "a:wrong", "/v2/")
 			blobs := "/v2/app/blobs/"
-			first := strings.TrimPrefix(pushBlob(t, c, "app", []byte("one")), blobs)
+			first := strings.TrimPrefix(pushBlob(t, c, []byte("one")), blobs)
 			get(t, c, "a:b", "/v2/other/tags/list")
 			load("group g a\n")
-			second := strings.TrimPrefix(pushBlob(t, c, "app", []byte("two")), blobs)
+			second := strings.TrimPrefix(pushBlob(t, c, []byte("two")), blobs)
 			get(t, c, "a:b", blobs+second)
 
 			content, err := os.ReadFile(file)

@@ -150,9 +150,10 @@ func ociError(t *testing.T, body string) specs.ErrorInfo {
 	return response.Errors[0]
 }
 
-// pushBlob pushes a blob as user a and returns its path.
-func pushBlob(t *testing.T, c *testenv.Caddy, repository string, content []byte) string {
+// pushBlob pushes a blob as user a to the repository app and returns its path.
+func pushBlob(t *testing.T, c *testenv.Caddy, content []byte) string {
 	t.Helper()
+	const repository = "app"
 	location := send(t, c, http.MethodPost, "/v2/"+repository+"/blobs/uploads/", nil, http.StatusAccepted)
 	sum := digest.FromBytes(content).String()
 	separator := "?"

@@ -164,7 +164,7 @@ func TestAudit(t *testing.T) {
 	})
 	// How clients begin.
 	w := httptest.NewRecorder()
-	front.ServeHTTP(w, httptest.NewRequest("GET", "/v2/", nil))
+	front.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", nil))
 	same("a request without a login")
 }
 
@@ -190,7 +190,7 @@ func TestAuditOfFailures(t *testing.T) {
 			front, lines := audited(t, test.next, allow("alice", "push", "a"))
 			func() {
 				defer func() { _ = recover() }()
-				r := httptest.NewRequest("PATCH", "/v2/a/blobs/uploads/x", bytes.NewReader(make([]byte, 10)))
+				r := httptest.NewRequest(http.MethodPatch, "/v2/a/blobs/uploads/x", bytes.NewReader(make([]byte, 10)))
 				r.SetBasicAuth("alice", "x")
 				front.ServeHTTP(httptest.NewRecorder(), r)
 			}()

@@ -79,7 +79,7 @@ func (r *routed) exchange(wire []byte) (acts []string, err error) {
 	for {
 		req, err := http.ReadRequest(reader)
 		if err != nil {
-			return r.acts, nil
+			break
 		}
 		w := httptest.NewRecorder()
 		r.front.ServeHTTP(w, req)
@@ -87,9 +87,10 @@ func (r *routed) exchange(wire []byte) (acts []string, err error) {
 			return nil, fmt.Errorf("%s %s failed: %s", req.Method, req.URL, w.Body)
 		}
 		if _, err := io.Copy(io.Discard, req.Body); err != nil {
-			return r.acts, nil
+			break
 		}
 	}
+	return r.acts, nil
 }
 
 // FuzzRouter looks for a request that the reference registry reads otherwise than
