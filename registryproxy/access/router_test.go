@@ -76,21 +76,24 @@ func mayAlice(act string) bool {
 func (r *routed) exchange(wire []byte) (acts []string, err error) {
 	r.acts = nil
 	reader := bufio.NewReader(bytes.NewReader(wire))
-	for {
-		req, err := http.ReadRequest(reader)
-		if err != nil {
-			break
-		}
+	for req := next(reader); req != nil; req = next(reader) {
 		w := httptest.NewRecorder()
 		r.front.ServeHTTP(w, req)
 		if w.Code == http.StatusInternalServerError {
 			return nil, fmt.Errorf("%s %s failed: %s", req.Method, req.URL, w.Body)
 		}
-		if _, err := io.Copy(io.Discard, req.Body); err != nil {
-			break
-		}
+		_, _ = io.Copy(io.Discard, req.Body) // a body that breaks off is the last
 	}
 	return r.acts, nil
+}
+
+// next returns the next request, nil if there is none.
+func next(reader *bufio.Reader) *http.Request {
+	req, err := http.ReadRequest(reader)
+	if err != nil {
+		return nil
+	}
+	return req
 }
 
 // FuzzRouter looks for a request that the reference registry reads otherwise than
