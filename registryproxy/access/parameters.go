@@ -91,7 +91,7 @@ func dropProxyHeaders(h http.Header) {
 			delete(h, name)
 		default:
 			const prefix = "X-Forwarded-"
-			if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+			if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
 				delete(h, name)
 			}
 		}
