@@ -92,7 +92,10 @@ func TestConcurrent(t *testing.T) {
 				if got.Status == http.StatusOK && digest.FromString(got.Body).String() != sum {
 					t.Errorf("%d bytes that are not the blob", len(got.Body))
 				}
-				if got.Status != http.StatusOK && got.Status != http.StatusNotFound {
+				// The registry has a 500 for a blob that is deleted while it opens it.
+				none := got.Status == http.StatusNotFound ||
+					got.Status == http.StatusInternalServerError && strings.Contains(got.Body, `"detail":"unknown blob"`)
+				if got.Status != http.StatusOK && !none {
 					t.Errorf("%d %s", got.Status, got.Body)
 				}
 			}
