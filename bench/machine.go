@@ -71,7 +71,7 @@ func firstLine(path string) string {
 }
 
 // present returns a contestant as the report has it.
-func (l *lab) present(c *contestant) entrant {
+func present(c *contestant) entrant {
 	return entrant{name: c.name, about: c.about, version: "–", tls: "–"}
 }
 

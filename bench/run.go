@@ -40,7 +40,7 @@ func (r *run) start(ctx context.Context, chosen []*contestant) error {
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
 		}
-		e := r.lab.present(c)
+		e := present(c)
 		if err == nil {
 			e.tls = secured
 			r.lab.examine(ctx, &e, s.command[0])

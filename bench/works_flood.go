@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -103,27 +102,10 @@ func (s *server) pullIn(ctx context.Context, f flood, period time.Duration) (lat
 		return nil, err
 	}
 	defer done()
-	flooding, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- f.run(flooding, s) }()
-	defer func() {
-		cancel()
-		err = errors.Join(err, <-ended)
-	}()
-	begin := time.Now()
-	for time.Since(begin) < period || len(latencies) < 3 {
-		one := time.Now()
-		if err := op(0); err != nil {
-			return nil, fmt.Errorf("the good user: %w", err)
-		}
-		if one.Sub(begin) > period/4 { // by when the flood has risen
-			latencies = append(latencies, time.Since(one).Seconds()*1000)
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-	}
-	return latencies, nil
+	latencies, _, err = during(ctx, period, period/4, // by when the flood has risen
+		func(ctx context.Context) error { return f.run(ctx, s) },
+		func() error { return op(0) })
+	return latencies, err
 }
 
 // crowd opens connections, sends a message on each and then a byte each second. One

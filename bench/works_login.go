@@ -96,33 +96,46 @@ func attack(ctx context.Context, server *server, period time.Duration) ([]float6
 	if status, _, err := good.do(message, false, nil); err != nil || status != http.StatusOK {
 		return nil, checkStatus(status, http.StatusOK, err) // logs in
 	}
+	var answered atomic.Int64
+	latencies, took, err := during(ctx, period, period/10,
+		func(ctx context.Context) error { return guess(ctx, server, attackers, &answered) },
+		func() error {
+			status, _, err := good.do(message, false, nil)
+			return checkStatus(status, http.StatusOK, err)
+		})
+	if err != nil {
+		return nil, err
+	}
+	return []float64{median(latencies), percentile(latencies, 99), float64(answered.Load()) / took.Seconds()}, nil
+}
+
+// during returns how long each operation of a good user took, in milliseconds, while
+// others do what they do for a period, and how long that was in the end. What
+// begins while that still rises does not count. It waits for the others.
+func during(ctx context.Context, period, rise time.Duration, others func(context.Context) error, op func() error,
+) (latencies []float64, took time.Duration, err error) {
 	flooding, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var answered atomic.Int64
 	ended := make(chan error, 1)
-	go func() { ended <- guess(flooding, server, attackers, &answered) }()
-	var latencies []float64
-	var failed error
+	go func() { ended <- others(flooding) }()
 	begin := time.Now()
-	// The first ones may be answered before the attack is under way.
-	for failed == nil && ctx.Err() == nil && (time.Since(begin) < period || len(latencies) < 3) {
+	for err == nil && ctx.Err() == nil && (time.Since(begin) < period || len(latencies) < 3) {
 		one := time.Now()
-		status, _, err := good.do(message, false, nil)
-		failed = checkStatus(status, http.StatusOK, err)
-		if one.Sub(begin) > period/10 {
+		err = op()
+		if one.Sub(begin) > rise {
 			latencies = append(latencies, time.Since(one).Seconds()*1000)
 		}
 	}
-	perSecond := float64(answered.Load()) / time.Since(begin).Seconds()
+	took = time.Since(begin)
 	cancel()
-	if err := errors.Join(failed, <-ended, ctx.Err()); err != nil {
-		return nil, err
+	if err != nil {
+		err = fmt.Errorf("the good user: %w", err)
 	}
-	return []float64{median(latencies), percentile(latencies, 99), perSecond}, nil
+	return latencies, took, errors.Join(err, <-ended, ctx.Err())
 }
 
 // guess lets n clients try to log in until ctx ends, each time with another name
-// and password, as fast as they are answered. It waits for what they asked last,
+// and password, as fast as they are answered; answers after that are not counted. It waits for what they asked last,
 // which must not burden the next contestant.
 func guess(ctx context.Context, s *server, n int, answered *atomic.Int64) error {
 	var group errgroup.Group
@@ -139,7 +152,9 @@ func guess(ctx context.Context, s *server, n int, answered *atomic.Int64) error 
 				if err != nil {
 					return fmt.Errorf("a stranger: %w", err)
 				}
-				answered.Add(1)
+				if ctx.Err() == nil {
+					answered.Add(1)
+				}
 			}
 			return nil
 		})

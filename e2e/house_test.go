@@ -148,11 +148,30 @@ func (h *house) edit(name, before, after string) {
 // signal sends a signal to a container's first process.
 func (h *house) signal(service, signal string) {
 	h.t.Helper()
+	h.nas.run("kill", "-"+signal, h.pid(service))
+}
+
+// pid is that of a container's first process, on the NAS.
+func (h *house) pid(service string) string {
+	h.t.Helper()
 	pid := h.nas.run("docker", "inspect", "--format", "{{.State.Pid}}", h.container(service))
 	if pid == "0" {
 		h.t.Fatalf("%s does not run", service)
 	}
-	h.nas.run("kill", "-"+signal, pid)
+	return pid
+}
+
+// reload reloads Caddy as the README has it; forced, since a config that is the same
+// is not loaded again.
+func (h *house) reload() {
+	h.t.Helper()
+	h.compose("exec", "-T", "caddy", "sh", "-c", "caddy reload --force --config /etc/caddy/$CADDYFILE")
+}
+
+// network is that of the registry's container.
+func (h *house) network() string {
+	h.t.Helper()
+	return h.nas.run("docker", "network", "ls", "--quiet", "--filter", "name=caddy-nas-registry_default")
 }
 
 // tryCompose runs Compose on the NAS.

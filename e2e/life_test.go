@@ -141,9 +141,7 @@ func (h *house) reloaded(t *testing.T) {
 	}()
 	for range 20 {
 		h.uploading(t, "team/reload")
-		// As the README has it; forced, since a config that is the same is not
-		// loaded again.
-		h.compose("exec", "-T", "caddy", "sh", "-c", "caddy reload --force --config /etc/caddy/$CADDYFILE")
+		h.reload()
 	}
 	close(stop)
 	if err := <-pushed; err != nil {
@@ -161,9 +159,8 @@ func (h *house) reloaded(t *testing.T) {
 func (h *house) recreated(t *testing.T) {
 	before := h.registryAddress()
 	h.compose("rm", "--force", "--stop", "registry")
-	network := h.nas.run("docker", "network", "ls", "--quiet", "--filter", "name=caddy-nas-registry_default")
 	// It gets the address that is free now.
-	h.nas.run("docker", "run", "--detach", "--name", "other", "--network", network, "--entrypoint", "busybox", "registry:3", "sleep", "3600")
+	h.nas.run("docker", "run", "--detach", "--name", "other", "--network", h.network(), "--entrypoint", "busybox", "registry:3", "sleep", "3600")
 	h.compose("up", "-d", "registry")
 	if after := h.registryAddress(); after == before {
 		t.Fatalf("the container has the address %s again", after)

@@ -224,11 +224,6 @@ func (s *storm) end(service, signal string) {
 	})
 }
 
-func (s *storm) reload() {
-	s.t.Helper()
-	s.compose("exec", "-T", "caddy", "sh", "-c", "caddy reload --force --config /etc/caddy/$CADDYFILE")
-}
-
 // write writes a file in its place.
 func (s *storm) write(file string, content []byte) {
 	s.t.Helper()
@@ -262,11 +257,6 @@ func (s *storm) full(folder string, happens func(since string)) {
 // removeOther removes the container that has the registry's former address.
 func (h *house) removeOther() {
 	_, _ = h.nas.try("docker", "rm", "--force", "--volumes", "other") // it need not be there
-}
-
-// network is that of the registry's container.
-func (h *house) network() string {
-	return h.nas.run("docker", "network", "ls", "--quiet", "--filter", "name=caddy-nas-registry_default")
 }
 
 // wholeBlobs expects that every blob in the registry's folder is what its name says.
@@ -312,7 +302,7 @@ func (h *house) inUse() (u usage, err error) {
 	if _, err := fmt.Sscanf(profile, "goroutine profile: total %d", &u.goroutines); err != nil {
 		return u, fmt.Errorf("%w in %.100s", err, profile)
 	}
-	pid := h.nas.run("docker", "inspect", "--format", "{{.State.Pid}}", h.container("caddy"))
+	pid := h.pid("caddy")
 	u.files = len(strings.Fields(h.nas.run("ls", "/proc/"+pid+"/fd")))
 	status := regexp.MustCompile(`VmRSS:\s+(\d+)`).FindStringSubmatch(h.nas.run("cat", "/proc/"+pid+"/status"))
 	if status == nil {
