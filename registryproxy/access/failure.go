@@ -78,12 +78,7 @@ func (h *ErrorHandler) answer(r *http.Request, err error) *ocierror.Error {
 	}
 	reason := ocierror.Reason(r)
 	if isDialError(err) {
-		// The source of upstreams may know why. A 4xx is of an authentication
-		// provider, one that was not the only one.
-		if reason != nil && reason.Status >= 500 {
-			return reason
-		}
-		return ocierror.Down("the registry can't be reached: it accepts no connection")
+		return down(reason, "the registry can't be reached: it accepts no connection")
 	}
 
 	switch status {
@@ -93,10 +88,7 @@ func (h *ErrorHandler) answer(r *http.Request, err error) *ocierror.Error {
 		}
 		return ocierror.Challenge(h.Realm, "authentication required")
 	case http.StatusServiceUnavailable: // no upstream to send it to
-		if reason != nil {
-			return reason
-		}
-		return ocierror.Down("the registry can't be reached")
+		return down(reason, "the registry can't be reached")
 	case http.StatusBadGateway:
 		return &ocierror.Error{Status: status, Code: ocierror.Unavailable,
 			Message: "the registry closed the connection before it answered", RetryAfter: ocierror.RetryAfterDown}
@@ -107,6 +99,16 @@ func (h *ErrorHandler) answer(r *http.Request, err error) *ocierror.Error {
 		return &ocierror.Error{Status: status, Code: codeOf(status),
 			Message: strings.TrimSpace(fmt.Sprintf("the request failed: %d %s", status, http.StatusText(status)))}
 	}
+}
+
+// down returns what to say where no upstream was reached. The source of upstreams
+// may know why. A 4xx is of an authentication provider, one that was not the only
+// one.
+func down(reason *ocierror.Error, message string) *ocierror.Error {
+	if reason != nil && reason.Status >= 500 {
+		return reason
+	}
+	return ocierror.Down(message)
 }
 
 // codeOf returns the code that goes with a status that another handler chose.

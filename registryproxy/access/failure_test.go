@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
@@ -40,6 +41,10 @@ func TestErrorHandler(t *testing.T) {
 		{"registry closed", caddyhttp.Error(502, plain), nil, 502, "UNAVAILABLE", "closed the connection"},
 		{"no upstream", caddyhttp.Error(503, plain), nil, 503, "UNAVAILABLE", "can't be reached"},
 		{"no upstream, known why", caddyhttp.Error(503, plain), stopped, 503, "UNAVAILABLE", "container registry is stopped"},
+		{"no upstream, throttled by another provider", caddyhttp.Error(503, plain), throttled, 503, "UNAVAILABLE", "can't be reached"},
+		{"no connection", reverseproxy.DialError{}, nil, 503, "UNAVAILABLE", "accepts no connection"},
+		{"no connection, known why", reverseproxy.DialError{}, stopped, 503, "UNAVAILABLE", "container registry is stopped"},
+		{"no connection, throttled by another provider", reverseproxy.DialError{}, throttled, 503, "UNAVAILABLE", "accepts no connection"},
 		{"reason of something else", caddyhttp.Error(502, plain), stopped, 502, "UNAVAILABLE", "closed the connection"},
 		{"time-out", caddyhttp.Error(504, plain), nil, 504, "UNAVAILABLE", "in time"},
 		{"our own", throttled.Handler(), nil, 429, "TOOMANYREQUESTS", "wait a little"},

@@ -35,8 +35,8 @@ func init() {
 // remembered until 15 minutes after their last use, as keyed hashes. Unknown users take as long as
 // known ones. Failures are throttled per user and per client address (the /64
 // for IPv6, no private or loopback addresses), and only so many passwords are
-// verified at once; what is too much is refused with the reason 429, which
-// the handler http.handlers.registry_error turns into the answer.
+// verified at once; what is too much is refused after a second with the reason
+// 429, which the handler http.handlers.registry_error turns into the answer.
 type Provider struct {
 	// File is the path of the file. Placeholders are replaced when the config
 	// loads.
@@ -68,6 +68,7 @@ type shared struct {
 	file     *file
 	verifier *verifier
 	throttle *throttle
+	hold     hold
 }
 
 // Destruct makes shared a value of a [caddy.UsagePool].
@@ -116,7 +117,7 @@ func (p *Provider) Provision(ctx caddy.Context) error {
 			return nil, err
 		}
 		throttle, err := newThrottle()
-		return &shared{file: &file{path: p.File}, verifier: verifier, throttle: throttle}, err
+		return &shared{file: &file{path: p.File}, verifier: verifier, throttle: throttle, hold: newHold()}, err
 	})
 	if err != nil {
 		return err
@@ -216,7 +217,7 @@ func (p *Provider) login(r *http.Request, user, password string) *ocierror.Error
 	// A user whose line is new or changed starts with a clean slate.
 	account := user + ":" + string(hash)
 	if wait := p.shared.throttle.wait(now, addr, account); wait > 0 {
-		return p.audited(r, user, audit.Throttled, tooMany("too many failed logins", wait))
+		return p.held(r, user, tooMany("too many failed logins", wait))
 	}
 	ok, err := p.shared.verifier.verify(r.Context(), user, password, hash, func() {
 		p.shared.throttle.failed(now, addr, account)
@@ -226,7 +227,7 @@ func (p *Provider) login(r *http.Request, user, password string) *ocierror.Error
 		p.audit.Count(audit.ActionLogin, audit.Failed)
 		return tooMany("too many logins at once", time.Second)
 	case err != nil:
-		return p.audited(r, user, audit.Throttled, tooMany("too many logins at once", time.Second))
+		return p.held(r, user, tooMany("too many logins at once", time.Second))
 	// Asked again, since the run may have begun before the user's hash changed.
 	case ok && exists && p.shared.verifier.isKnown(user, password, hash):
 		return nil
@@ -237,6 +238,14 @@ func (p *Provider) login(r *http.Request, user, password string) *ocierror.Error
 // audited writes a refusal down, and returns it.
 func (p *Provider) audited(r *http.Request, user string, result audit.Result, e *ocierror.Error) *ocierror.Error {
 	p.audit.Write(r, audit.Event{Action: audit.ActionLogin, Result: result, User: user, Status: e.Status, Reason: e.Message})
+	return e
+}
+
+// held writes down that a login was not tried, and returns the refusal when its
+// time has come.
+func (p *Provider) held(r *http.Request, user string, e *ocierror.Error) *ocierror.Error {
+	p.audited(r, user, audit.Throttled, e)
+	p.shared.hold.wait(r.Context())
 	return e
 }
 
