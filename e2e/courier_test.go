@@ -28,7 +28,7 @@ import (
 
 const (
 	parcel    = 256 << 10              // bytes of each of an image's two layers
-	freight   = 4 << 20                // the same, of images that take a while
+	freight   = 2 << 20                // the same, of images that take a while
 	tryAgain  = 250 * time.Millisecond // after what failed, and between two images
 	longStorm = 5 * time.Minute        // that a push or a pull may have to be tried again
 )
@@ -41,8 +41,9 @@ type courier struct {
 	transport *http.Transport
 	options   []remote.Option
 
+	uploading      atomic.Int64 // bodies on their way
 	pushed, pulled atomic.Int64
-	failed         atomic.Int64 // tries
+	failed         atomic.Int64 // requests
 
 	mu        sync.Mutex         // guards what follows
 	confirmed map[string]v1.Hash // digests of manifests, by tag
@@ -64,11 +65,34 @@ func (h *house) newCourier(t testing.TB, folder string) *courier {
 	}
 	t.Cleanup(through.CloseIdleConnections)
 	user, password, _ := strings.Cut(login, ":")
-	return &courier{
-		t: t, folder: folder, transport: through, confirmed: make(map[string]v1.Hash),
-		options: []remote.Option{
-			remote.WithTransport(through), remote.WithAuth(&authn.Basic{Username: user, Password: password}),
-		},
+	c := &courier{t: t, folder: folder, transport: through, confirmed: make(map[string]v1.Hash)}
+	c.options = []remote.Option{
+		remote.WithTransport(c), remote.WithAuth(&authn.Basic{Username: user, Password: password}),
+	}
+	return c
+}
+
+// RoundTrip counts uploads while they are on their way, and requests that fail. The
+// library tries some of those again by itself.
+func (c *courier) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPatch {
+		c.uploading.Add(1)
+		defer c.uploading.Add(-1)
+	}
+	resp, err := c.transport.RoundTrip(r)
+	if r.Context().Err() == nil && (err != nil || resp.StatusCode >= 500) {
+		c.failed.Add(1)
+	}
+	return resp, err
+}
+
+// awaitUpload waits until an upload is on its way. Such a moment is short.
+func (c *courier) awaitUpload(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(soon); c.uploading.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no upload began")
+		}
 	}
 }
 
@@ -189,7 +213,6 @@ func (c *courier) until(ctx context.Context, what string, try func() error) bool
 		if err == nil || ctx.Err() != nil {
 			return err == nil
 		}
-		c.failed.Add(1)
 		if time.Since(begin) > longStorm {
 			c.t.Errorf("%s: %v", what, err)
 			return false

@@ -43,6 +43,8 @@ func weather(t testing.TB) (strikes int, chosen []fault) {
 type fault struct {
 	name   string
 	strike func(s *storm, n int)
+	// of is the service whose process ends, "" if none does.
+	of string
 	// ends tells that Caddy starts anew: what it had in use says nothing.
 	ends bool
 }
@@ -51,18 +53,23 @@ type fault struct {
 type storm struct {
 	*house
 	*courier
+	*relay
 	t *testing.T
 }
 
 var faults = []fault{
-	{name: "the registry is killed", strike: func(s *storm, _ int) { s.end("registry", "KILL") }},
-	{name: "the registry is made anew, at another address", strike: func(s *storm, n int) {
-		s.compose("rm", "--force", "--stop", "registry")
-		s.removeOther()
-		if n%2 == 0 { // somebody else has the address then
-			s.nas.run("docker", "run", "--detach", "--name", "other", "--network", s.network(), "--entrypoint", "busybox", "registry:3", "sleep", "3600")
-		}
-		s.compose("up", "-d", "registry")
+	{name: "the registry is killed", of: "registry", strike: func(s *storm, _ int) { s.end("registry", "KILL") }},
+	{name: "the registry is made anew, at another address", strike: func(s *storm, n int) { s.anew(n) }},
+	{name: "the engine's events are cut off, and the registry made anew meanwhile", strike: func(s *storm, n int) {
+		testenv.EventuallyWithin(s.t, "a connection to the engine", soon, func() error {
+			if s.cut() == 0 {
+				s.mend()
+				return errors.New("none was cut off")
+			}
+			return nil
+		})
+		s.anew(n)
+		s.mend()
 	}},
 	{name: "the container's network is taken away", strike: func(s *storm, _ int) {
 		container := s.container("registry")
@@ -115,8 +122,8 @@ var faults = []fault{
 		s.nas.daemon.stop()
 		s.nas.start()
 	}},
-	{name: "Caddy is asked to end", ends: true, strike: func(s *storm, _ int) { s.end("caddy", "TERM") }},
-	{name: "Caddy is killed", ends: true, strike: func(s *storm, _ int) { s.end("caddy", "KILL") }},
+	{name: "Caddy is asked to end", of: "caddy", ends: true, strike: func(s *storm, _ int) { s.end("caddy", "TERM") }},
+	{name: "Caddy is killed", of: "caddy", ends: true, strike: func(s *storm, _ int) { s.end("caddy", "KILL") }},
 }
 
 // TestWeather lets each fault strike again and again while images are pushed and
@@ -131,27 +138,28 @@ func TestWeather(t *testing.T) {
 	}
 	n, chosen := weather(t)
 	h := newHouse(t, int(validity.Seconds()))
-	h.env("COMPOSE_FILE=compose.yaml:compose.dsm-certificate.yaml", "SYNOLOGY_CERTIFICATES="+h.checkout+"/archive")
+	h.env("COMPOSE_FILE=compose.yaml:compose.dsm-certificate.yaml:compose.relay.yaml", "SYNOLOGY_CERTIFICATES="+h.checkout+"/archive")
 	h.service.SetAddresses(name, h.address)
 	h.renewInDSM(t, "dNtAMd", h.ca.issue(t, name))
-	for folder, size := range map[string]string{"registry": "3g", "caddy": "8m"} {
+	for folder, size := range map[string]string{"registry": "4g", "caddy": "8m"} {
 		at := filepath.Join(h.checkout, "data/docker", folder)
 		h.nas.run("mkdir", "-p", at)
 		h.nas.run("mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", at)
 	}
 	h.edit("dsm-certificate.Caddyfile", "	persist_config off\n", "	persist_config off\n	log audit {\n		include registry.audit\n		output file /data/caddy/audit.log\n	}\n")
+	relay := h.newRelay(t)
 	h.up()
 	t.Cleanup(h.removeOther)
 	h.reachable(h.address)
 	for i, f := range chosen {
 		h.then(t, f.name, func(t *testing.T) {
-			s := &storm{house: h, courier: h.newCourier(t, fmt.Sprintf("weather%d", i)), t: t}
+			s := &storm{house: h, courier: h.newCourier(t, fmt.Sprintf("weather%d", i)), relay: relay, t: t}
 			// Once before, for what stays in use for good.
 			s.rage(f, 1)
 			before := s.atRest()
 			began := time.Now()
 			s.rage(f, n)
-			t.Logf("%d strikes in %s: %d pushes and %d pulls confirmed, %d tries failed",
+			t.Logf("%d strikes in %s: %d pushes and %d pulls confirmed, %d requests failed",
 				n, time.Since(began).Round(time.Second), s.pushed.Load(), s.pulled.Load(), s.failed.Load())
 			if s.pulled.Load() == 0 {
 				t.Error("nothing was pulled")
@@ -169,15 +177,18 @@ func TestWeather(t *testing.T) {
 	}
 }
 
-// rage lets a fault strike n times, each time until pushes have succeeded that
-// began after it.
+// rage lets a fault strike n times, each time while images are pushed and pulled, and
+// until pushes have succeeded that began after it.
 func (s *storm) rage(f fault, n int) {
 	s.t.Helper()
-	stop := s.work(s.t)
-	defer stop()
 	for i := range n {
+		if f.of != "" {
+			s.rested(f.of)
+		}
+		stop := s.work(s.t)
 		f.strike(s, i)
 		s.more(fmt.Sprintf("pushes after strike %d", i))
+		stop()
 	}
 }
 
@@ -187,36 +198,44 @@ func (s *storm) more(what string) {
 	done := s.pushed.Load()
 	testenv.EventuallyWithin(s.t, what, longStorm, func() error {
 		if more := s.pushed.Load() - done; more < 3 { // two may have been on their way
-			return fmt.Errorf("%d so far (%d tries failed)", more, s.failed.Load())
+			return fmt.Errorf("%d so far (%d requests failed)", more, s.failed.Load())
 		}
 		return nil
 	})
 }
 
-// end ends a service's process in the middle of an upload, and waits until the
-// engine has started it again. That does so at once for what has run ten seconds.
-func (s *storm) end(service, signal string) {
+// started returns when a container's process began.
+func (s *storm) started(container string) (time.Time, error) {
+	return time.Parse(time.RFC3339Nano, s.nas.run("docker", "inspect", "--format", "{{.State.StartedAt}}", container))
+}
+
+// rested waits until a service has run for ten seconds. The engine starts it again
+// at once then, and else takes longer each time.
+func (s *storm) rested(service string) {
 	s.t.Helper()
 	container := s.container(service)
-	started := func() (time.Time, error) {
-		return time.Parse(time.RFC3339Nano, s.nas.run("docker", "inspect", "--format", "{{.State.StartedAt}}", container))
-	}
-	var before time.Time
-	testenv.EventuallyWithin(s.t, service+" to have run for ten seconds", soon, func() (err error) {
-		if before, err = started(); err == nil && time.Since(before) < 10*time.Second {
+	testenv.EventuallyWithin(s.t, service+" to have run for ten seconds", soon, func() error {
+		since, err := s.started(container)
+		if err == nil && time.Since(since) < 10*time.Second {
 			err = errors.New("it has not")
 		}
 		return err
 	})
-	testenv.EventuallyWithin(s.t, "an upload", soon, func() error {
-		if s.nas.run("find", filepath.Join(s.checkout, "data/docker/registry"), "-path", "*/_uploads/*/data", "-size", "+0") == "" {
-			return errors.New("none is on its way")
-		}
-		return nil
-	})
-	s.signal(service, signal)
+}
+
+// end ends a service's process in the middle of an upload, and waits until the
+// engine has started it again.
+func (s *storm) end(service, signal string) {
+	s.t.Helper()
+	container, process := s.container(service), s.pid(service)
+	before, err := s.started(container)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.awaitUpload(s.t)
+	s.nas.run("kill", "-"+signal, process)
 	testenv.EventuallyWithin(s.t, "another start", soon, func() error {
-		now, err := started()
+		now, err := s.started(container)
 		if err == nil && now.Equal(before) {
 			err = errors.New("it has not been started again")
 		}
@@ -252,6 +271,18 @@ func (s *storm) full(folder string, happens func(since string)) {
 		s.t.Fatal("the disk is not full")
 	}
 	happens(since)
+}
+
+// anew makes the registry's container anew. Another one has its former address
+// then, every second time.
+func (s *storm) anew(n int) {
+	s.t.Helper()
+	s.compose("rm", "--force", "--stop", "registry")
+	s.removeOther()
+	if n%2 == 0 {
+		s.nas.run("docker", "run", "--detach", "--name", "other", "--network", s.network(), "--entrypoint", "busybox", "registry:3", "sleep", "3600")
+	}
+	s.compose("up", "-d", "registry")
 }
 
 // removeOther removes the container that has the registry's former address.
