@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
@@ -34,8 +35,14 @@ func TestAudit(t *testing.T) {
 			blobs := "/v2/app/blobs/"
 			first := strings.TrimPrefix(pushBlob(t, c, []byte("one")), blobs)
 			get(t, c, "a:b", "/v2/other/tags/list")
+
+			// In the middle of a push, of which there is one line all the same.
+			location := send(t, c, http.MethodPost, blobs+"uploads/", nil, http.StatusAccepted)
+			location = send(t, c, http.MethodPatch, location, []byte("t"), http.StatusAccepted)
 			load("group g a\n")
-			second := strings.TrimPrefix(pushBlob(t, c, []byte("two")), blobs)
+			location = send(t, c, http.MethodPatch, location, []byte("w"), http.StatusAccepted)
+			second := digest.FromString("two").String()
+			send(t, c, http.MethodPut, location+"&digest="+second, []byte("o"), http.StatusCreated)
 			get(t, c, "a:b", blobs+second)
 
 			content, err := os.ReadFile(file)
