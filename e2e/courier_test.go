@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	parcel    = 256 << 10              // bytes of each of an image's two layers
+	parcel    = 256 << 10              // bytes of an image's layer
 	freight   = 2 << 20                // the same, of images that take a while
 	tryAgain  = 250 * time.Millisecond // after what failed, and between two images
 	longStorm = 5 * time.Minute        // that a push or a pull may have to be tried again
@@ -125,7 +125,7 @@ func (c *courier) work(t testing.TB) (stop func()) {
 
 // push sends a new image until the registry has confirmed it.
 func (c *courier) push(ctx context.Context, size int64) {
-	image, err := random.Image(size, 2)
+	image, err := random.Image(size, 1)
 	if err != nil {
 		c.t.Error(err)
 		return

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
@@ -106,8 +105,10 @@ func (e *engine) id(image string) string {
 	return e.run("docker", "image", "inspect", "--format", "{{.Id}}", image)
 }
 
-// container returns a service's container.
+// container returns a service's container. Docker is asked for what Compose has
+// written on it, since Compose 1.29 takes half a second to begin.
 func (h *house) container(service string) string {
 	h.t.Helper()
-	return strings.TrimSpace(h.compose("ps", "-q", service))
+	return h.nas.run("docker", "ps", "--all", "--quiet", "--no-trunc",
+		"--filter", "label=com.docker.compose.service="+service, "--filter", "label=com.docker.compose.oneoff=False")
 }

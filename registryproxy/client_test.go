@@ -26,7 +26,7 @@ import (
 
 // realRegistry returns the reference registry, as its program sets it up; edits
 // change its configuration.
-func realRegistry(t *testing.T, edits ...func(*configuration.Configuration)) http.Handler {
+func realRegistry(t testing.TB, edits ...func(*configuration.Configuration)) http.Handler {
 	t.Helper()
 	config := &configuration.Configuration{
 		Version: configuration.CurrentVersion,

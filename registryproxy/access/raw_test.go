@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/gorilla/mux"
+
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 // rawFront is the reference registry behind a Handler for the user alice, who
@@ -25,7 +25,6 @@ import (
 type rawFront struct {
 	*httptest.Server
 	registry http.Handler
-	router   *mux.Router
 	secret   v1.Hash // of a blob in secret/x
 
 	mu   sync.Mutex // guards all following fields
@@ -35,7 +34,7 @@ type rawFront struct {
 func newRawFront(t testing.TB) *rawFront {
 	t.Helper()
 	registry := newRegistry(t, 1000)
-	f := &rawFront{registry: registry, router: v2.Router()}
+	f := &rawFront{registry: registry}
 	push(t, registry, "alice/app", "shared/x")
 	layer := push(t, registry, "secret/x")
 	var err error
@@ -52,7 +51,7 @@ func newRawFront(t testing.TB) *rawFront {
 
 // record notes what the registry will do with r, and lets it.
 func (f *rawFront) record(w http.ResponseWriter, r *http.Request) {
-	for _, act := range actsOf(f.router, r) {
+	for _, act := range testenv.Acts(r) {
 		f.note(act)
 	}
 	f.registry.ServeHTTP(w, r)

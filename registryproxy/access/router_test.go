@@ -11,8 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	v2 "github.com/distribution/distribution/v3/registry/api/v2"
-	"github.com/gorilla/mux"
+	"github.com/caddy-nas/caddy-nas-registry/internal/testenv"
 )
 
 // routed is a Handler for the user alice, whose rules are those of rawFront, in
@@ -27,42 +26,19 @@ func newRouted(t testing.TB) *routed {
 	t.Helper()
 	r := new(routed)
 	h := newHandler(t, nil, allow("alice", "pull,push,delete", "alice/**"), allow("alice", "pull", "shared/x"))
-	router := v2.Router()
 	r.front = serve(h, "alice", handlerFunc(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		for name := range req.Header {
 			if name == "Authorization" || name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") {
 				r.acts = append(r.acts, "header "+name)
 			}
 		}
-		r.acts = append(r.acts, actsOf(router, req)...)
+		r.acts = append(r.acts, testenv.Acts(req)...)
 		if req.Body != nil {
 			_, _ = io.Copy(io.Discard, req.Body) // as far as the registry would read
 		}
 		w.WriteHeader(http.StatusOK)
 	})))
 	return r
-}
-
-// actsOf returns what the reference registry does with a request: "pull alice/app".
-func actsOf(router *mux.Router, r *http.Request) (acts []string) {
-	var match mux.RouteMatch
-	if !router.Match(r, &match) || match.Vars["name"] == "" {
-		return nil
-	}
-	act := "push"
-	switch route := match.Route.GetName(); {
-	case strings.HasPrefix(route, v2.RouteNameBlobUpload):
-	case r.Method == http.MethodGet || r.Method == http.MethodHead:
-		act = "pull"
-	case r.Method == http.MethodDelete:
-		act = "delete"
-	}
-	acts = []string{act + " " + match.Vars["name"]}
-	// The registry mounts for a POST to an upload's own address, too.
-	if r.Method == http.MethodPost && r.FormValue("mount") != "" {
-		acts = append(acts, "pull "+r.FormValue("from"))
-	}
-	return acts
 }
 
 // mayAlice writes the rules down a second time, on purpose.
