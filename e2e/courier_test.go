@@ -8,9 +8,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,7 +43,6 @@ type courier struct {
 	transport *http.Transport
 	options   []remote.Option
 
-	uploading      atomic.Int64 // bodies on their way
 	pushed, pulled atomic.Int64
 	failed         atomic.Int64 // requests
 
@@ -72,28 +73,73 @@ func (h *house) newCourier(t testing.TB, folder string) *courier {
 	return c
 }
 
-// RoundTrip counts uploads while they are on their way, and requests that fail. The
-// library tries some of those again by itself.
+// RoundTrip counts requests that fail, of which the library tries some again by
+// itself, and knows what must be there.
 func (c *courier) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method == http.MethodPatch {
-		c.uploading.Add(1)
-		defer c.uploading.Add(-1)
-	}
 	resp, err := c.transport.RoundTrip(r)
 	if r.Context().Err() == nil && (err != nil || resp.StatusCode >= 500) {
 		c.failed.Add(1)
 	}
+	if err == nil && resp.StatusCode == http.StatusNotFound && c.isConfirmed(r.URL.Path) {
+		c.t.Errorf("%s %s: 404, and it was confirmed", r.Method, r.URL.Path)
+	}
 	return resp, err
 }
 
-// awaitUpload waits until an upload is on its way. Such a moment is short.
-func (c *courier) awaitUpload(t testing.TB) {
+// beginUpload sends the first half of an upload. What finish returns is whether the
+// registry took the upload, after the other half.
+func (c *courier) beginUpload(t testing.TB) (finish func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(soon); c.uploading.Load() == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("no upload began")
+	send := func(method, url string, body io.Reader) (*http.Response, error) {
+		r, err := http.NewRequestWithContext(t.Context(), method, url, body)
+		if err != nil {
+			return nil, err
 		}
+		user, password, _ := strings.Cut(login, ":")
+		r.SetBasicAuth(user, password)
+		resp, err := c.transport.RoundTrip(r)
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusAccepted {
+				err = errors.New(method + ": " + resp.Status)
+			}
+		}
+		return resp, err
 	}
+	begun, err := send(http.MethodPost, "https://"+site+"/v2/"+c.folder+"/half/blobs/uploads/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	location, err := begun.Location()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, writer := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := send(http.MethodPatch, location.String(), reader)
+		reader.CloseWithError(errors.New("it has ended")) // nobody reads the rest
+		ended <- err
+	}()
+	half := make([]byte, 64<<10)
+	if _, err := writer.Write(half); err != nil { // returns when it is on its way
+		t.Fatalf("%v: %v", err, <-ended)
+	}
+	return func() error {
+		_, _ = writer.Write(half) // how it ended says more
+		writer.Close()
+		return <-ended
+	}
+}
+
+// isConfirmed tells whether a path is of a repository whose image was confirmed.
+func (c *courier) isConfirmed(path string) bool {
+	repository, _, _ := strings.Cut(strings.TrimPrefix(path, "/v2/"), "/manifests/")
+	repository, _, _ = strings.Cut(repository, "/blobs/")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.confirmed[site+"/"+repository+":v1"]
+	return ok
 }
 
 // work lets two push and one pull until stop is called, which waits for them.
@@ -152,11 +198,10 @@ func (c *courier) push(ctx context.Context, size int64) {
 }
 
 // pull gets an image, and compares all digests. That something breaks off happens;
-// what is confirmed must never be another thing, nor unknown.
+// what is confirmed must never be another thing, nor unknown (see RoundTrip).
 func (c *courier) pull(ctx context.Context, tag string) error {
 	err := c.tryPull(ctx, tag)
-	var answer *transport.Error
-	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound || isMismatch(err) {
+	if isMismatch(err) {
 		c.t.Errorf("%s was confirmed: %v", tag, err)
 	}
 	if err == nil {
@@ -167,7 +212,8 @@ func (c *courier) pull(ctx context.Context, tag string) error {
 
 // isMismatch tells whether content came that has another digest.
 func isMismatch(err error) bool {
-	return err != nil && (strings.Contains(err.Error(), "verifying sha256 checksum") || strings.Contains(err.Error(), "mismatch"))
+	return err != nil && slices.ContainsFunc([]string{"verifying sha256 checksum", "verifying size", "undersized", "mismatch"},
+		func(part string) bool { return strings.Contains(err.Error(), part) })
 }
 
 func (c *courier) tryPull(ctx context.Context, tag string) error {

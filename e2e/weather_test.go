@@ -5,6 +5,8 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -224,7 +226,8 @@ func (s *storm) rested(service string) {
 }
 
 // end ends a service's process in the middle of an upload, and waits until the
-// engine has started it again.
+// engine has started it again. A Caddy that is asked to end lets the upload go on
+// first, while it takes no new connection; all else breaks it off.
 func (s *storm) end(service, signal string) {
 	s.t.Helper()
 	container, process := s.container(service), s.pid(service)
@@ -232,8 +235,21 @@ func (s *storm) end(service, signal string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.awaitUpload(s.t)
+	finish := s.beginUpload(s.t)
 	s.nas.run("kill", "-"+signal, process)
+	if signal == "TERM" {
+		testenv.EventuallyWithin(s.t, "no new connections", soon, func() error {
+			conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(s.address, 5002).String(), time.Second)
+			if err == nil {
+				conn.Close()
+				return errors.New("there was one")
+			}
+			return nil
+		})
+	}
+	if err := finish(); (err == nil) != (signal == "TERM") {
+		s.t.Errorf("SIG%s to %s: the upload that was on its way: %v", signal, service, err)
+	}
 	testenv.EventuallyWithin(s.t, "another start", soon, func() error {
 		now, err := s.started(container)
 		if err == nil && now.Equal(before) {
