@@ -201,7 +201,7 @@ func (h *Handler) judge(r *http.Request, user string) (target, Action, *ocierror
 	}
 	if mount.asked && !h.mayMount(user, mount) {
 		dropMount(r)
-		h.audit.Count(ActionPull.String(), audit.Refused) // Docker asks for mounts by itself
+		h.auditMount(r, user, mount)
 	}
 	return t, action, nil
 }

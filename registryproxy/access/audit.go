@@ -58,9 +58,18 @@ func (h *Handler) auditRefusal(r *http.Request, user string, t target, action Ac
 		h.audit.Count(action.String(), audit.Challenged)
 		return
 	}
-	h.audit.Write(r, audit.Event{
-		Action: action.String(), Result: audit.Refused, User: user,
+	h.audit.Write(audit.Event{
+		Action: action.String(), Result: audit.Refused, Addr: audit.Address(r), User: user,
 		Repository: t.repository, Reference: t.reference, Status: e.Status, Reason: e.Message,
+	})
+}
+
+// auditMount writes down that a user may not pull a blob from where it should be
+// mounted. The push goes on without it.
+func (h *Handler) auditMount(r *http.Request, user string, mount mountRequest) {
+	h.audit.Write(audit.Event{
+		Action: ActionPull.String(), Result: audit.Refused, Addr: audit.Address(r), User: user,
+		Repository: mount.from, Reference: mount.digest, Reason: "the user may not mount a blob from there",
 	})
 }
 
@@ -84,11 +93,14 @@ func (h *Handler) auditAnswer(w *responseWriter, r *http.Request, user string, t
 		h.audit.Count(e.Action, e.Result)
 		return
 	}
-	query := r.URL.Query() // which holds no mount that was refused
-	e.From, e.Tags = query.Get("from"), query["tag"]
+	e.Addr = audit.Address(r) // not for each request: it costs one allocation
+	if t.endpoint == endpointUploads && w.status == http.StatusCreated {
+		e.From = r.URL.Query().Get("from") // it was mounted, if it is there
+	}
+	e.Tags = w.Header().Values("Oci-Tag") // that the registry has taken
 	e.Digest = w.Header().Get("Docker-Content-Digest")
 	e.Bytes, e.Duration = so.bytes, time.Since(so.begin)
-	h.audit.Write(r, e)
+	h.audit.Write(e)
 }
 
 // follow adds to so, which is of one request of a push, what is known of the upload

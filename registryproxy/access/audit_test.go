@@ -152,6 +152,17 @@ func TestAudit(t *testing.T) {
 		"msg": "push refused", "action": "push", "result": "refused", "status": int64(413),
 		"repository": "a", "reference": "v2", "reason": "the manifest is larger than 4 MiB",
 	})
+	ask(t, front, "POST", "/v2/a/blobs/uploads/?mount="+sum+"&from=c", "", 202)
+	same("a mount that is not allowed", map[string]any{
+		"msg": "pull refused", "action": "pull", "result": "refused", "status": int64(0),
+		"repository": "c", "reference": sum, "reason": "the user may not mount a blob from there",
+	})
+	// What a client only says is no fact.
+	ask(t, front, "PUT", "/v2/a/manifests/v3?from=c&tag=v4", manifest, 201, "Content-Type", "application/vnd.oci.image.manifest.v1+json")
+	same("parameters that the registry does not read", map[string]any{
+		"msg": "push done", "action": "push", "result": "done", "status": int64(201),
+		"repository": "a", "reference": "v3", "digest": named, "bytes": int64(len(manifest)),
+	})
 	ask(t, front, "GET", "/v2/c/tags/list", "", 403)
 	same("what is not allowed", map[string]any{
 		"msg": "pull refused", "action": "pull", "result": "refused", "status": int64(403),

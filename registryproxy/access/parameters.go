@@ -12,8 +12,9 @@ import (
 //
 // Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#mounting-a-blob-from-another-repository
 type mountRequest struct {
-	asked bool
-	from  string // the other repository as the client wrote it; empty: wherever the registry finds it
+	asked  bool
+	digest string // of the blob, as the client wrote it
+	from   string // the other repository, likewise; empty: wherever the registry finds it
 }
 
 // checkParameters reads the parameters of r, and refuses what could be read in
@@ -41,7 +42,7 @@ func checkParameters(r *http.Request, t target) (mountRequest, *ocierror.Error) 
 		return mount, nil
 	}
 	mount.asked = query.Has("mount") || query.Has("from")
-	mount.from = query.Get("from")
+	mount.digest, mount.from = query.Get("mount"), query.Get("from")
 	return mount, nil
 }
 

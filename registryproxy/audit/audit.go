@@ -74,6 +74,7 @@ type Event struct {
 	Action string
 	Result Result
 
+	Addr       string // as Address returns it
 	User       string // "" is anonymous
 	Repository string
 	Reference  string        // tag, digest or upload, as it was asked for
@@ -82,8 +83,9 @@ type Event struct {
 	Digest     string        // of what was pushed, as the registry says
 	Bytes      int64         // of what was pushed
 	Duration   time.Duration // from the first request of a push to the end of the last
-	Status     int           // that was answered
+	Status     int           // that was answered, 0 if nothing was
 	Reason     string        // of a refusal
+	Verified   bool          // a run of bcrypt came before it, which bounds how many there are
 }
 
 const (
@@ -97,7 +99,7 @@ const (
 	longest = 300
 )
 
-// cheap bounds the lines of one result.
+// cheap bounds the lines of one kind.
 type cheap struct {
 	*rate.Limiter
 	left atomic.Int64 // out, since the last line
@@ -105,8 +107,17 @@ type cheap struct {
 
 func newCheap() *cheap { return &cheap{Limiter: rate.NewLimiter(cheapEach, cheapLines)} }
 
+// kind is what has a bound of its own. Strangers, who don't come further than the
+// login, must not make the lines of users be left out.
+type kind struct {
+	login  bool
+	result Result
+}
+
 // bounds are of the process: neither a reload nor a second module has others.
-var bounds = map[Result]*cheap{Refused: newCheap(), Throttled: newCheap()}
+var bounds = map[kind]*cheap{
+	{login: true, result: Refused}: newCheap(), {login: true, result: Throttled}: newCheap(), {result: Refused}: newCheap(),
+}
 
 // Log is where events go. The zero value is of no use.
 type Log struct {
@@ -162,11 +173,10 @@ func (l *Log) Count(action string, result Result) {
 }
 
 // Write counts an event, and writes it down.
-func (l *Log) Write(r *http.Request, e Event) {
+func (l *Log) Write(e Event) {
 	l.Count(e.Action, e.Result)
 	var leftOut int64
-	// A wrong password has cost a run of bcrypt, which bounds how many there are.
-	if bound := bounds[e.Result]; bound != nil && e.Status != http.StatusUnauthorized {
+	if bound := bounds[kind{e.Action == ActionLogin, e.Result}]; bound != nil && !e.Verified {
 		if !bound.Allow() {
 			bound.left.Add(1)
 			return
@@ -175,7 +185,7 @@ func (l *Log) Write(r *http.Request, e Event) {
 	}
 	fields := make([]zap.Field, 0, 14)
 	// The address comes before all that a client can choose.
-	fields = append(fields, zap.String("addr", address(r)), zap.String("user", clip(e.User)))
+	fields = append(fields, zap.String("addr", e.Addr), zap.String("user", clip(e.User)))
 	for _, f := range []struct{ name, value string }{
 		{"repository", e.Repository}, {"reference", e.Reference}, {"tags", strings.Join(e.Tags, ",")}, {"from", e.From},
 		{"digest", e.Digest}, {"reason", e.Reason},
@@ -197,9 +207,9 @@ func (l *Log) Write(r *http.Request, e Event) {
 	l.logger.Info(e.Action+" "+e.Result.String(), fields...)
 }
 
-// address returns where r comes from, as the server's trusted_proxies have it: in
+// Address returns where r comes from, as the server's trusted_proxies have it: in
 // one form, whichever a proxy has written. It is "" for a client on a Unix socket.
-func address(r *http.Request) string {
+func Address(r *http.Request) string {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	addr, err := netip.ParseAddr(text)
 	if err != nil {

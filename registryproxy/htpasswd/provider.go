@@ -32,11 +32,13 @@ func init() {
 // The file holds bcrypt hashes only ($2y$, $2a$, $2b$; `caddy registry-passwd`
 // makes them). It is read again within a second after it changed; while the
 // new content can't be used, the former users stay. Successful logins are
-// remembered until 15 minutes after their last use, as keyed hashes. Unknown users take as long as
-// known ones. Failures are throttled per user and per client address (the /64
-// for IPv6, no private or loopback addresses), and only so many passwords are
-// verified at once; what is too much is refused after a second with the reason
-// 429, which the handler http.handlers.registry_error turns into the answer.
+// remembered until 15 minutes after their last use, as keyed hashes, and failed
+// ones for 15 minutes: the same again is refused after a second. Unknown users take
+// as long as known ones. Failures are throttled per user and per client address
+// (the /64 for IPv6, no private or loopback addresses), or for both together where
+// the user has logged in from before; and only so many passwords are verified at
+// once. What is too much is refused after a second with the reason 429, which the
+// handler http.handlers.registry_error turns into the answer.
 type Provider struct {
 	// File is the path of the file. Placeholders are replaced when the config
 	// loads.
@@ -171,10 +173,6 @@ func (*Provider) Stop() error { return nil }
 // Authenticate finds out whom r is from. It answers nothing itself, but sets
 // the header WWW-Authenticate of a 401.
 func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
-	authorization := r.Header["Authorization"]
-	if len(authorization) == 0 && p.Anonymous {
-		return caddyauth.User{}, true, nil
-	}
 	refuse := func(e *ocierror.Error) (caddyauth.User, bool, error) {
 		if challenge := e.Header["Www-Authenticate"]; challenge != nil {
 			w.Header()["Www-Authenticate"] = challenge
@@ -182,14 +180,26 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 		ocierror.SetReason(r, e)
 		return caddyauth.User{}, false, nil
 	}
+	// What comes before QUIC's handshake has ended may come from anywhere, whatever
+	// its address, and again and again (RFC 9001, section 9.2; RFC 8470).
+	if r.TLS != nil && !r.TLS.HandshakeComplete {
+		return refuse(&ocierror.Error{Status: http.StatusTooEarly, Code: ocierror.Unsupported,
+			Message: "the request came before the TLS handshake was over: send it again"})
+	}
+	authorization := r.Header["Authorization"]
+	if len(authorization) == 0 && p.Anonymous {
+		return caddyauth.User{}, true, nil
+	}
 	switch len(authorization) {
 	case 0:
 		p.audit.Count(audit.ActionLogin, audit.Challenged)
 		return refuse(ocierror.Challenge(p.Realm, "authentication required"))
 	case 1:
 	default:
-		return refuse(p.audited(r, "", audit.Refused, &ocierror.Error{Status: http.StatusBadRequest, Code: ocierror.Unsupported,
-			Message: "the request has more than one Authorization header"}))
+		e := &ocierror.Error{Status: http.StatusBadRequest, Code: ocierror.Unsupported,
+			Message: "the request has more than one Authorization header"}
+		p.audit.Write(p.refusal(r, "", audit.Refused, e))
+		return refuse(e)
 	}
 	user, password, ok := r.BasicAuth()
 	if !ok {
@@ -216,35 +226,49 @@ func (p *Provider) login(r *http.Request, user, password string) *ocierror.Error
 	addr := clientAddr(r)
 	// A user whose line is new or changed starts with a clean slate.
 	account := user + ":" + string(hash)
-	if wait := p.shared.throttle.wait(now, addr, account); wait > 0 {
-		return p.held(r, user, tooMany("too many failed logins", wait))
+	wrong := ocierror.Challenge(p.Realm, "wrong user name or password")
+	if p.shared.verifier.isWrong(user, password, hash) {
+		return p.held(r, user, audit.Refused, wrong)
 	}
-	ok, err := p.shared.verifier.verify(r.Context(), user, password, hash, func() {
+	if wait := p.shared.throttle.wait(now, addr, account); wait > 0 {
+		return p.held(r, user, audit.Throttled, tooMany("too many failed logins", wait))
+	}
+	// Made now: by then the request may be over.
+	failure := p.refusal(r, user, audit.Refused, wrong)
+	failure.Verified = true
+	first := false // of those that share a run
+	familiar := p.shared.throttle.isFamiliar(addr, account)
+	ok, err := p.shared.verifier.verify(r.Context(), user, password, hash, familiar, func() {
+		first = true
 		p.shared.throttle.failed(now, addr, account)
+		p.audit.Write(failure)
 	})
 	switch {
 	case r.Context().Err() != nil: // the client has gone
 		p.audit.Count(audit.ActionLogin, audit.Failed)
 		return tooMany("too many logins at once", time.Second)
 	case err != nil:
-		return p.held(r, user, tooMany("too many logins at once", time.Second))
+		return p.held(r, user, audit.Throttled, tooMany("too many logins at once", time.Second))
 	// Asked again, since the run may have begun before the user's hash changed.
 	case ok && exists && p.shared.verifier.isKnown(user, password, hash):
+		p.shared.throttle.succeeded(addr, account)
 		return nil
 	}
-	return p.audited(r, user, audit.Refused, ocierror.Challenge(p.Realm, "wrong user name or password"))
+	if !first {
+		p.audit.Count(audit.ActionLogin, audit.Refused)
+	}
+	return wrong
 }
 
-// audited writes a refusal down, and returns it.
-func (p *Provider) audited(r *http.Request, user string, result audit.Result, e *ocierror.Error) *ocierror.Error {
-	p.audit.Write(r, audit.Event{Action: audit.ActionLogin, Result: result, User: user, Status: e.Status, Reason: e.Message})
-	return e
+// refusal returns what the audit has of a refusal.
+func (p *Provider) refusal(r *http.Request, user string, result audit.Result, e *ocierror.Error) audit.Event {
+	return audit.Event{Action: audit.ActionLogin, Result: result, Addr: audit.Address(r), User: user, Status: e.Status, Reason: e.Message}
 }
 
 // held writes down that a login was not tried, and returns the refusal when its
 // time has come.
-func (p *Provider) held(r *http.Request, user string, e *ocierror.Error) *ocierror.Error {
-	p.audited(r, user, audit.Throttled, e)
+func (p *Provider) held(r *http.Request, user string, result audit.Result, e *ocierror.Error) *ocierror.Error {
+	p.audit.Write(p.refusal(r, user, result, e))
 	p.shared.hold.wait(r.Context())
 	return e
 }

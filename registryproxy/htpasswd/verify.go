@@ -22,10 +22,10 @@ import (
 const (
 	// cacheSize bounds how many logins are remembered: 32 bytes and a time each.
 	cacheSize = 4096
-	// cacheTime is how long a login is remembered after its last use: a client
-	// at work must not come to depend on the throttle, which strangers can fill.
-	// A change of the file ends it at once, since the stored hash is part of what
-	// is remembered.
+	// cacheTime is how long a login is remembered after its last use: a client at
+	// work needs no bcrypt. Wrong ones are remembered as long, so that a machine
+	// with an old password costs nothing and nobody else a login. A change of the
+	// file ends both at once, since the stored hash is part of what is remembered.
 	cacheTime = 15 * time.Minute
 	// maxWait bounds how long a login waits for a processor.
 	maxWait = 5 * time.Second
@@ -44,9 +44,11 @@ type verifier struct {
 	key    []byte                          // of the HMAC; random
 	macs   sync.Pool                       // of *keyed
 	known  *lru.Cache[fingerprint, expiry] // successes
+	wrong  *lru.Cache[fingerprint, expiry] // failures
 	flight singleflight.Group
 	runs   *semaphore.Weighted // bcrypt runs at once
 	room   *semaphore.Weighted // those, and those that wait for them
+	apart  *semaphore.Weighted // the same, of familiar clients: strangers can't take their place
 	now    func() time.Time
 }
 
@@ -60,6 +62,10 @@ func newVerifier() (*verifier, error) {
 	if err != nil {
 		return nil, err
 	}
+	wrong, err := lru.New[fingerprint, expiry](cacheSize)
+	if err != nil {
+		return nil, err
+	}
 	key := make([]byte, sha256.Size)
 	if _, err := rand.Read(key); err != nil {
 		return nil, err
@@ -69,8 +75,10 @@ func newVerifier() (*verifier, error) {
 	return &verifier{
 		key:   key,
 		known: known,
+		wrong: wrong,
 		runs:  semaphore.NewWeighted(runs),
 		room:  semaphore.NewWeighted(runs * (1 + waitersPerRun)),
+		apart: semaphore.NewWeighted(runs * waitersPerRun),
 		now:   time.Now,
 	}, nil
 }
@@ -125,19 +133,28 @@ func (v *verifier) isKnown(user, password string, hash []byte) bool {
 	return true
 }
 
+// isWrong reports whether user has failed with password a while ago, and hash is
+// still what it was compared with.
+func (v *verifier) isWrong(user, password string, hash []byte) bool {
+	until, ok := v.wrong.Get(v.mac(user, password, hash))
+	return ok && v.now().Before(until)
+}
+
 // verify reports whether hash is that of password. Requests with the same user
 // and password share one run; failed is called once per run that found the
-// password wrong. The error is errBusy, or that of ctx.
-func (v *verifier) verify(ctx context.Context, user, password string, hash []byte, failed func()) (bool, error) {
+// password wrong, whoever is still there to hear of it. Familiar clients wait
+// apart from others. The error is errBusy, or that of ctx.
+func (v *verifier) verify(ctx context.Context, user, password string, hash []byte, familiar bool, failed func()) (bool, error) {
 	// The key is made of what the client sent, and of nothing else: it must not
 	// tell apart what the client can't.
 	sum := v.mac(user, password, nil)
 	result := v.flight.DoChan(string(sum[:]), func() (any, error) {
 		// A run serves several requests: it does not end with the first.
-		ok, err := v.run(context.WithoutCancel(ctx), password, hash)
+		ok, err := v.run(context.WithoutCancel(ctx), password, hash, familiar)
 		if ok {
 			v.known.Add(v.mac(user, password, hash), v.now().Add(cacheTime))
 		} else if err == nil {
+			v.wrong.Add(v.mac(user, password, hash), v.now().Add(cacheTime))
 			failed()
 		}
 		return ok, err
@@ -151,11 +168,15 @@ func (v *verifier) verify(ctx context.Context, user, password string, hash []byt
 	}
 }
 
-func (v *verifier) run(ctx context.Context, password string, hash []byte) (bool, error) {
-	if !v.room.TryAcquire(1) {
+func (v *verifier) run(ctx context.Context, password string, hash []byte, familiar bool) (bool, error) {
+	room := v.room
+	if familiar {
+		room = v.apart
+	}
+	if !room.TryAcquire(1) {
 		return false, errBusy
 	}
-	defer v.room.Release(1)
+	defer room.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	if v.runs.Acquire(ctx, 1) != nil {

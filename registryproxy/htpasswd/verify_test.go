@@ -77,7 +77,7 @@ func TestVerifierRemembers(t *testing.T) {
 	hash, other := []byte(hashOfSecret(t)), []byte(hashOfSecret(t))
 	failures := 0
 	verify := func(password string) bool {
-		ok, err := v.verify(t.Context(), "alice", password, hash, func() { failures++ })
+		ok, err := v.verify(t.Context(), "alice", password, hash, false, func() { failures++ })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,6 +88,9 @@ func TestVerifierRemembers(t *testing.T) {
 	}
 	if v.isKnown("alice", "secret", hash) {
 		t.Error("a login is known that never was")
+	}
+	if !v.isWrong("alice", "wrong", hash) || v.isWrong("alice", "other", hash) || v.isWrong("alice", "wrong", other) {
+		t.Error("a failure is not remembered, or one that never was")
 	}
 	if !verify("secret") || !v.isKnown("alice", "secret", hash) {
 		t.Error("a login is not remembered")
@@ -111,6 +114,9 @@ func TestVerifierRemembers(t *testing.T) {
 	if v.isKnown("alice", "secret", hash) {
 		t.Error("a login is remembered for ever")
 	}
+	if v.isWrong("alice", "wrong", hash) {
+		t.Error("a failure is remembered for ever")
+	}
 }
 
 // TestVerifierShares: equal requests at once cost one bcrypt run, and one
@@ -128,7 +134,7 @@ func TestVerifierShares(t *testing.T) {
 		var group sync.WaitGroup
 		for range 20 {
 			group.Go(func() {
-				if ok, err := v.verify(t.Context(), "alice", "wrong", hash, func() { failures++ }); ok || err != nil {
+				if ok, err := v.verify(t.Context(), "alice", "wrong", hash, false, func() { failures++ }); ok || err != nil {
 					t.Errorf("%v %v", ok, err)
 				}
 			})
@@ -148,12 +154,16 @@ func TestVerifierBound(t *testing.T) {
 	hash := []byte(hashOfSecret(t))
 	for v.room.TryAcquire(1) {
 	}
-	_, err := v.verify(t.Context(), "alice", "secret", hash, func() { t.Error("counted as a failure") })
+	_, err := v.verify(t.Context(), "alice", "secret", hash, false, func() { t.Error("counted as a failure") })
 	if !errors.Is(err, errBusy) {
 		t.Errorf("got %v, want errBusy", err)
 	}
+	// Strangers can't take the place of familiar clients.
+	if ok, err := v.verify(t.Context(), "alice", "secret", hash, true, func() {}); !ok || err != nil {
+		t.Errorf("a familiar client: %v %v", ok, err)
+	}
 	v.room.Release(1)
-	if ok, err := v.verify(t.Context(), "alice", "secret", hash, func() {}); !ok || err != nil {
+	if ok, err := v.verify(t.Context(), "alice", "secret", hash, false, func() {}); !ok || err != nil {
 		t.Errorf("with room again: %v %v", ok, err)
 	}
 }
@@ -206,10 +216,49 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
+// TestFamiliar: where an account has logged in from, neither strangers elsewhere nor
+// neighbours in the same network lock it out; guesses from there count all the same.
+func TestFamiliar(t *testing.T) {
+	th, err := newThrottle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	home, stranger, proxy := netip.MustParseAddr("2001:db8:1:2::1"), netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("::1")
+	th.succeeded(home, "alice")
+	th.succeeded(proxy, "alice")
+	for range failBurst {
+		th.failed(now, stranger, "alice")
+		th.failed(now, home.Next(), "bob")
+	}
+	for _, tc := range []struct {
+		name      string
+		addr      netip.Addr
+		account   string
+		throttled bool
+	}{
+		{"alice at home", home, "alice", false},
+		{"alice at another machine at home", home.Next(), "alice", false},
+		{"alice elsewhere", netip.MustParseAddr("203.0.113.1"), "alice", true},
+		{"alice behind the proxy, as anybody may be", proxy, "alice", true},
+		{"carol, who has never logged in, at home", home, "carol", true},
+	} {
+		if wait := th.wait(now, tc.addr, tc.account); (wait > 0) != tc.throttled {
+			t.Errorf("%s: waits %v", tc.name, wait)
+		}
+	}
+	for range failBurst {
+		th.failed(now, home, "alice")
+	}
+	if th.wait(now, home, "alice") == 0 {
+		t.Error("guesses from home are not counted")
+	}
+}
+
 func BenchmarkKnown(b *testing.B) {
 	v := newTestVerifier(b)
 	hash := []byte(hashOfSecret(b))
-	if ok, err := v.verify(b.Context(), "alice", "secret", hash, func() {}); !ok || err != nil {
+	if ok, err := v.verify(b.Context(), "alice", "secret", hash, false, func() {}); !ok || err != nil {
 		b.Fatal(ok, err)
 	}
 	b.ReportAllocs()
