@@ -25,10 +25,12 @@ import (
 type rawFront struct {
 	*httptest.Server
 	registry http.Handler
-	secret   v1.Hash // of a blob in secret/x
+	secret   v1.Hash  // of a blob in secret/x
+	others   []string // what is in the repositories that alice may not change
 
-	mu   sync.Mutex // guards all following fields
-	acts []string   // "pull alice/app"
+	running sync.RWMutex // held for reading by each request
+	mu      sync.Mutex   // guards all following fields
+	acts    []string     // "pull alice/app"
 }
 
 func newRawFront(t testing.TB) *rawFront {
@@ -42,11 +44,45 @@ func newRawFront(t testing.TB) *rawFront {
 		t.Fatal(err)
 	}
 	h := newHandler(t, nil, allow("alice", "pull,push,delete", "alice/**"), allow("alice", "pull", "shared/x"))
-	f.Server = httptest.NewUnstartedServer(serve(h, "alice", handlerFunc(http.HandlerFunc(f.record))))
+	f.others = f.look()
+	f.Server = httptest.NewUnstartedServer(f.watch(serve(h, "alice", handlerFunc(http.HandlerFunc(f.record)))))
 	f.Config.ErrorLog = nil
 	f.Start()
 	t.Cleanup(f.Close)
 	return f
+}
+
+// watch notes panics, of which the server would else make the end of a connection.
+func (f *rawFront) watch(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.running.RLock()
+		defer f.running.RUnlock()
+		defer func() {
+			if p := recover(); p != nil {
+				if p != http.ErrAbortHandler {
+					f.note(fmt.Sprint("panic: ", p))
+				}
+				panic(p)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// look returns what the registry itself has in the repositories of others.
+func (f *rawFront) look() (seen []string) {
+	for _, path := range []string{"secret/x/tags/list", "secret/x/manifests/latest", "shared/x/tags/list", "shared/x/manifests/latest"} {
+		w := f.ask(http.MethodGet, path)
+		seen = append(seen, fmt.Sprint(path, " ", w.Code, " ", w.Body))
+	}
+	return seen
+}
+
+// ask asks the registry itself.
+func (f *rawFront) ask(method, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	f.registry.ServeHTTP(w, httptest.NewRequest(method, "/v2/"+path, nil))
+	return w
 }
 
 // record notes what the registry will do with r, and lets it.
@@ -64,23 +100,32 @@ func (f *rawFront) note(act string) {
 }
 
 // check compares what the registry did since the last check with what alice
-// may do.
+// may do, and what is there now with what may be there. It waits for requests that
+// are being served.
 func (f *rawFront) check(t testing.TB) (acts []string) {
 	t.Helper()
+	f.running.Lock()
+	defer f.running.Unlock()
 	f.mu.Lock()
 	acts, f.acts = f.acts, nil
 	f.mu.Unlock()
+	pushed := []string{"alice/app"}
 	for _, act := range acts {
 		if !mayAlice(act) {
 			t.Errorf("the registry did: %s", act)
 		}
-	}
-	for repository, want := range map[string]int{"alice/app": http.StatusNotFound, "secret/x": http.StatusOK} {
-		w := httptest.NewRecorder()
-		f.registry.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/v2/"+repository+"/blobs/"+f.secret.String(), nil))
-		if w.Code != want {
-			t.Errorf("the secret blob is in %s: status %d, want %d", repository, w.Code, want)
+		if repository, ok := strings.CutPrefix(act, "push "); ok {
+			pushed = append(pushed, repository)
 		}
+	}
+	// A mount shows in no path.
+	for _, repository := range pushed {
+		if w := f.ask(http.MethodHead, repository+"/blobs/"+f.secret.String()); w.Code != http.StatusNotFound {
+			t.Errorf("the secret blob is in %s: status %d", repository, w.Code)
+		}
+	}
+	if now := f.look(); !slices.Equal(now, f.others) {
+		t.Errorf("repositories of others have changed: %q, and before: %q", now, f.others)
 	}
 	return acts
 }
