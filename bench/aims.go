@@ -72,10 +72,18 @@ func floodAims() (all []aim) {
 			continue
 		}
 		work := floodName(f)
+		for _, m := range []metric{pullMedian, freshMedian} {
+			all = append(all, aim{
+				what: work + ": " + m.name + " ÷ that when " + quiet, bound: "≤ 2", work: work, who: ours, lo: 0, hi: 2,
+				value: func(r *results, who string) float64 {
+					return ratio(r.median(work, m.name, who), r.median(calm, m.name, who))
+				},
+			})
+		}
 		all = append(all, aim{
-			what: work + ": median ÷ that when " + quiet, bound: "≤ 2", work: work, who: ours, lo: 0, hi: 2,
+			what: work + ": " + floodPeak.name + " − that when " + quiet, bound: "≤ 200", work: work, who: ours, lo: math.Inf(-1), hi: 200,
 			value: func(r *results, who string) float64 {
-				return ratio(r.median(work, pullMedian.name, who), r.median(calm, pullMedian.name, who))
+				return r.median(work, floodPeak.name, who) - r.median(calm, floodPeak.name, who)
 			},
 		})
 	}

@@ -106,24 +106,27 @@ func attack(ctx context.Context, server *server, period time.Duration) ([]float6
 	if err != nil {
 		return nil, err
 	}
-	return []float64{median(latencies), percentile(latencies, 99), float64(answered.Load()) / took.Seconds()}, nil
+	return []float64{median(latencies[0]), percentile(latencies[0], 99), float64(answered.Load()) / took.Seconds()}, nil
 }
 
-// during returns how long each operation of a good user took, in milliseconds, while
-// others do what they do for a period, and how long that was in the end. What
-// begins while that still rises does not count. It waits for the others.
-func during(ctx context.Context, period, rise time.Duration, others func(context.Context) error, op func() error,
-) (latencies []float64, took time.Duration, err error) {
+// during returns how long each of a good user's operations took, in milliseconds,
+// which are done in turn while others do what they do for a period, and how long
+// that was in the end. What begins while that still rises does not count. It waits
+// for the others.
+func during(ctx context.Context, period, rise time.Duration, others func(context.Context) error, ops ...func() error,
+) (latencies [][]float64, took time.Duration, err error) {
 	flooding, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- others(flooding) }()
+	latencies = make([][]float64, len(ops))
 	begin := time.Now()
-	for err == nil && ctx.Err() == nil && (time.Since(begin) < period || len(latencies) < 3) {
+	for turn := 0; err == nil && ctx.Err() == nil && (time.Since(begin) < period || len(latencies[len(ops)-1]) < 3); turn++ {
+		which := turn % len(ops)
 		one := time.Now()
-		err = op()
+		err = ops[which]()
 		if one.Sub(begin) > rise {
-			latencies = append(latencies, time.Since(one).Seconds()*1000)
+			latencies[which] = append(latencies[which], time.Since(one).Seconds()*1000)
 		}
 	}
 	took = time.Since(begin)
