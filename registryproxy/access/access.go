@@ -68,9 +68,10 @@ type Handler struct {
 	// Default: "registry".
 	Realm string `json:"realm,omitempty"`
 
-	rules rules
-	base  baseMemory
-	audit *audit.Log
+	rules   rules
+	base    baseMemory
+	audit   *audit.Log
+	uploads *uploads
 }
 
 // Rule allows a subject some actions in some repositories.
@@ -101,6 +102,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision compiles the rules.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.audit, err = audit.New(ctx); err != nil {
+		return err
+	}
+	if h.uploads, err = loadUploads(ctx); err != nil {
 		return err
 	}
 	if h.Realm, err = checkRealm(h.Realm); err != nil {

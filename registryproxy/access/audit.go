@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/audit"
@@ -21,8 +22,29 @@ import (
 const maxUploads = 4096
 
 // uploads is what is known of blobs on their way: a push is many requests and one
-// line. It is one for the process, so that it goes on after a reload.
-var uploads, _ = lru.New[string, upload](maxUploads) // fails without room only
+// line.
+type uploads struct{ *lru.Cache[string, upload] }
+
+// Destruct makes uploads a value of a [caddy.UsagePool].
+func (*uploads) Destruct() error { return nil }
+
+// shared has the uploads, one for all configs, so that a push goes on after a reload.
+var shared = caddy.NewUsagePool()
+
+const uploadsKey = "uploads"
+
+// loadUploads returns the uploads that a config shares with those before and after it.
+func loadUploads(ctx caddy.Context) (*uploads, error) {
+	value, _, err := shared.LoadOrNew(uploadsKey, func() (caddy.Destructor, error) {
+		cache, err := lru.New[string, upload](maxUploads)
+		return &uploads{cache}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx.OnCancel(func() { _, _ = shared.Delete(uploadsKey) }) // Destruct can't fail
+	return value.(*uploads), nil
+}
 
 // upload is a blob on its way.
 type upload struct {
@@ -88,7 +110,7 @@ func (h *Handler) auditAnswer(w *responseWriter, r *http.Request, user string, t
 		e.Status = new(ErrorHandler).answer(r, failed).Status // which is going to be given
 	}
 	so := upload{begin: begin, bytes: body.size()}
-	over := action == ActionDelete || action == ActionPush && t.follow(user, r.Method, w, &so, e.Result)
+	over := action == ActionDelete || action == ActionPush && h.uploads.follow(t, user, r.Method, w, &so, e.Result)
 	if !over && e.Result != audit.Refused {
 		h.audit.Count(e.Action, e.Result)
 		return
@@ -106,7 +128,7 @@ func (h *Handler) auditAnswer(w *responseWriter, r *http.Request, user string, t
 // follow adds to so, which is of one request of a push, what is known of the upload
 // that the request belongs to. It tells whether there is something to write down:
 // a push is done, or has failed.
-func (t target) follow(user, method string, w *responseWriter, so *upload, result audit.Result) (over bool) {
+func (us *uploads) follow(t target, user, method string, w *responseWriter, so *upload, result audit.Result) (over bool) {
 	key := func(id string) string { return user + "\n" + t.repository + "\n" + id }
 	switch {
 	case t.endpoint == endpointUploads:
@@ -116,7 +138,7 @@ func (t target) follow(user, method string, w *responseWriter, so *upload, resul
 		if u, err := url.Parse(w.Header().Get("Location")); err == nil {
 			if begun, ok := parseTarget(u.Path); ok && begun.endpoint == endpointUpload {
 				// What came with a request that only began an upload was not taken.
-				uploads.Add(key(begun.reference), upload{begin: so.begin})
+				us.Add(key(begun.reference), upload{begin: so.begin})
 			}
 		}
 		return false
@@ -126,21 +148,21 @@ func (t target) follow(user, method string, w *responseWriter, so *upload, resul
 		return false
 	}
 	id := key(t.reference)
-	before, known := uploads.Get(id)
+	before, known := us.Get(id)
 	if known {
 		so.begin = before.begin
 	}
 	switch {
 	case method == http.MethodPatch && result == audit.Done:
 		so.bytes = received(w.Header(), before.bytes+so.bytes)
-		uploads.Add(id, *so)
+		us.Add(id, *so)
 		return false
 	case method == http.MethodPut:
 		so.bytes += before.bytes
-		uploads.Remove(id)
+		us.Remove(id)
 		return true
 	case method == http.MethodDelete: // given up
-		uploads.Remove(id)
+		us.Remove(id)
 		return false
 	default: // broken off; the client may go on later
 		return true

@@ -114,15 +114,26 @@ type kind struct {
 	result Result
 }
 
-// bounds are of the process: neither a reload nor a second module has others.
-var bounds = map[kind]*cheap{
-	{login: true, result: Refused}: newCheap(), {login: true, result: Throttled}: newCheap(), {result: Refused}: newCheap(),
+// bounds has those kinds whose lines are bounded.
+type bounds map[kind]*cheap
+
+func newBounds() bounds {
+	return bounds{{login: true, result: Refused}: newCheap(), {login: true, result: Throttled}: newCheap(), {result: Refused}: newCheap()}
 }
+
+// Destruct makes bounds a value of a [caddy.UsagePool].
+func (bounds) Destruct() error { return nil }
+
+// shared has the bounds, one for all modules and configs, so that none has more.
+var shared = caddy.NewUsagePool()
+
+const boundsKey = "bounds"
 
 // Log is where events go. The zero value is of no use.
 type Log struct {
 	logger   *zap.Logger
 	counters map[string][]prometheus.Counter // by action, and then by result
+	bounds   bounds
 }
 
 // total is one for the process, so that a reload forgets nothing.
@@ -148,12 +159,19 @@ func New(ctx caddy.Context) (*Log, error) {
 	if err := registry.Register(total); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 		return nil, err
 	}
-	return NewLog(ctx.Logger(named{})), nil
+	value, _, err := shared.LoadOrNew(boundsKey, func() (caddy.Destructor, error) { return newBounds(), nil })
+	if err != nil {
+		return nil, err
+	}
+	ctx.OnCancel(func() { _, _ = shared.Delete(boundsKey) }) // Destruct can't fail
+	l := NewLog(ctx.Logger(named{}))
+	l.bounds = value.(bounds)
+	return l, nil
 }
 
-// NewLog returns an audit that writes to a logger.
+// NewLog returns an audit that writes to a logger, with bounds of its own.
 func NewLog(logger *zap.Logger) *Log {
-	l := &Log{logger: logger, counters: make(map[string][]prometheus.Counter, len(actions))}
+	l := &Log{logger: logger, bounds: newBounds(), counters: make(map[string][]prometheus.Counter, len(actions))}
 	for _, action := range actions {
 		for _, result := range results {
 			// Made now, they cost a request no search.
@@ -176,7 +194,7 @@ func (l *Log) Count(action string, result Result) {
 func (l *Log) Write(e Event) {
 	l.Count(e.Action, e.Result)
 	var leftOut int64
-	if bound := bounds[kind{e.Action == ActionLogin, e.Result}]; bound != nil && !e.Verified {
+	if bound := l.bounds[kind{e.Action == ActionLogin, e.Result}]; bound != nil && !e.Verified {
 		if !bound.Allow() {
 			bound.left.Add(1)
 			return
