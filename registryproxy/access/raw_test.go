@@ -3,6 +3,7 @@ package access
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -59,7 +60,7 @@ func (f *rawFront) watch(next http.Handler) http.Handler {
 		defer f.running.RUnlock()
 		defer func() {
 			if p := recover(); p != nil {
-				if p != http.ErrAbortHandler {
+				if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 					f.note(fmt.Sprint("panic: ", p))
 				}
 				panic(p)
