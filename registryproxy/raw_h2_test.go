@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,7 +103,7 @@ func TestRawStreams(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		stream  stream
-		status  string
+		status  string // " or " is between what may come first
 		reached string
 	}{
 		{"one's own", stream{fields: request2()}, "404", seenA},
@@ -128,14 +129,14 @@ func TestRawStreams(t *testing.T) {
 		{"an upgrade", stream{fields: request2(field{Name: "connection", Value: "upgrade"}, field{Name: "upgrade", Value: "h2c"})}, "400", ""},
 		{"chunks", stream{fields: request2(field{Name: "transfer-encoding", Value: "chunked"})}, "400", ""},
 		{"a login that shall be dropped on the way", stream{fields: request2(field{Name: "te", Value: "authorization"})}, "400", ""},
-		{"more than the length", stream{fields: with2(":method", "PATCH", field{Name: "content-length", Value: "1"}), data: "GET /v2/eve/x/tags/list HTTP/1.1\r\n\r\n"}, "0", ""},
+		{"more than the length", stream{fields: with2(":method", "PATCH", field{Name: "content-length", Value: "1"}), data: "GET /v2/eve/x/tags/list HTTP/1.1\r\n\r\n"}, "405 or 0", ""},
 		{"another host in a field", stream{fields: request2(field{Name: "host", Value: "evil.example"})}, "0", ""},
 		{"headers of a proxy", stream{fields: request2(field{Name: "forwarded", Value: "host=evil"}, field{Name: "x-real-ip", Value: "1.2.3.4"})}, "404", seenA},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			status := c.exchange2(t, test.stream)
 			reached, _ := c.take()
-			if status != test.status || strings.Join(reached, ", ") != test.reached {
+			if !slices.Contains(strings.Split(test.status, " or "), status) || strings.Join(reached, ", ") != test.reached {
 				t.Errorf("status %s, and the registry got %q; want %s and %q", status, reached, test.status, test.reached)
 			}
 		})
