@@ -57,6 +57,8 @@ type storm struct {
 	*courier
 	*relay
 	t *testing.T
+
+	halves string // files of uploads that were half sent
 }
 
 var faults = []fault{
@@ -235,7 +237,18 @@ func (s *storm) end(service, signal string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	uploaded := func() string {
+		return s.nas.run("find", filepath.Join(s.checkout, "data/docker/registry/docker/registry/v2/repositories", s.folder, "half/_uploads"),
+			"-name", "data", "-size", "+0")
+	}
+	had := s.halves
 	finish := s.beginUpload(s.t)
+	testenv.EventuallyWithin(s.t, "its first half in the registry", soon, func() error {
+		if s.halves = uploaded(); s.halves == had {
+			return errors.New("it has not come")
+		}
+		return nil
+	})
 	s.nas.run("kill", "-"+signal, process)
 	if signal == "TERM" {
 		testenv.EventuallyWithin(s.t, "no new connections", soon, func() error {

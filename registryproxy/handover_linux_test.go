@@ -120,12 +120,14 @@ https://`+c.Host+` {
 		}
 		return nil
 	}
-	testenv.Eventually(t, "new requests at the second", fresh)
-	for range 30 { // half of them would go to the first, if it listened
-		if err := fresh(); err != nil {
-			t.Fatalf("a new request: %v", err)
+	testenv.Eventually(t, "30 new requests at the second", func() error {
+		for range 30 { // half of them would go to the first, if it listened
+			if err := fresh(); err != nil {
+				return err
+			}
 		}
-	}
+		return nil
+	})
 
 	c.Client.CloseIdleConnections()
 	for n, upload := range uploads {

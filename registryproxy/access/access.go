@@ -104,13 +104,23 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	if h.audit, err = audit.New(ctx); err != nil {
 		return err
 	}
-	if h.uploads, err = loadUploads(ctx); err != nil {
+	if h.uploads, err = loadUploads(); err != nil {
 		return err
 	}
 	if h.Realm, err = checkRealm(h.Realm); err != nil {
 		return err
 	}
 	h.rules, err = compile(h.Groups, h.Allow)
+	return err
+}
+
+// Cleanup lets go of what configs share.
+func (h *Handler) Cleanup() error {
+	h.audit.Release()
+	if h.uploads == nil {
+		return nil
+	}
+	_, err := shared.Delete(uploadsKey)
 	return err
 }
 
@@ -296,5 +306,6 @@ func userID(r *http.Request) string {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

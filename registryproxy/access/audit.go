@@ -33,8 +33,9 @@ var shared = caddy.NewUsagePool()
 
 const uploadsKey = "uploads"
 
-// loadUploads returns the uploads that a config shares with those before and after it.
-func loadUploads(ctx caddy.Context) (*uploads, error) {
+// loadUploads returns the uploads that a config shares with those before and after
+// it, to be deleted from shared after it.
+func loadUploads() (*uploads, error) {
 	value, _, err := shared.LoadOrNew(uploadsKey, func() (caddy.Destructor, error) {
 		cache, err := lru.New[string, upload](maxUploads)
 		return &uploads{cache}, err
@@ -42,7 +43,6 @@ func loadUploads(ctx caddy.Context) (*uploads, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx.OnCancel(func() { _, _ = shared.Delete(uploadsKey) }) // Destruct can't fail
 	return value.(*uploads), nil
 }
 
@@ -90,8 +90,8 @@ func (h *Handler) auditRefusal(r *http.Request, user string, t target, action Ac
 // mounted. The push goes on without it.
 func (h *Handler) auditMount(r *http.Request, user string, mount mountRequest) {
 	h.audit.Write(audit.Event{
-		Action: ActionPull.String(), Result: audit.Refused, Addr: audit.Address(r), User: user,
-		Repository: mount.from, Reference: mount.digest, Reason: "the user may not mount a blob from there",
+		Action: audit.ActionMount, Result: audit.Refused, Addr: audit.Address(r), User: user,
+		Repository: mount.from, Reference: mount.digest, Reason: "the user may not pull the blob from there",
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -57,6 +58,15 @@ func ask(t *testing.T, front http.Handler, method, uri, body string, want int, h
 	return w.Result()
 }
 
+// remembered is how many uploads are, those of other tests among them.
+func remembered() (n int) {
+	shared.Range(func(_, known any) bool {
+		n += known.(*uploads).Len()
+		return true
+	})
+	return n
+}
+
 // TestAudit pushes, mounts and deletes with the reference registry: one line for
 // each, whatever it was made of, and none for what only reads.
 func TestAudit(t *testing.T) {
@@ -71,6 +81,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
 	}
+	before := remembered()
 	const content = "0123456789"
 	sum := digest.FromString(content).String()
 
@@ -86,12 +97,9 @@ func TestAudit(t *testing.T) {
 		"msg": "push done", "action": "push", "result": "done", "status": int64(201),
 		"repository": "a", "reference": id, "digest": sum, "bytes": int64(10),
 	})
-	shared.Range(func(_, known any) bool {
-		if n := known.(*uploads).Len(); n != 0 {
-			t.Errorf("%d uploads are remembered, of which none is on its way", n)
-		}
-		return true
-	})
+	if n := remembered() - before; n != 0 {
+		t.Errorf("%d uploads are remembered, of which none is on its way", n)
+	}
 
 	ask(t, front, "POST", "/v2/b/blobs/uploads/?mount="+sum+"&from=a", "", 201)
 	same("a mount", map[string]any{
@@ -157,8 +165,8 @@ func TestAudit(t *testing.T) {
 	})
 	ask(t, front, "POST", "/v2/a/blobs/uploads/?mount="+sum+"&from=c", "", 202)
 	same("a mount that is not allowed", map[string]any{
-		"msg": "pull refused", "action": "pull", "result": "refused", "status": int64(0),
-		"repository": "c", "reference": sum, "reason": "the user may not mount a blob from there",
+		"msg": "mount refused", "action": "mount", "result": "refused", "status": int64(0),
+		"repository": "c", "reference": sum, "reason": "the user may not pull the blob from there",
 	})
 	// What a client only says is no fact.
 	ask(t, front, "PUT", "/v2/a/manifests/v3?from=c&tag=v4", manifest, 201, "Content-Type", "application/vnd.oci.image.manifest.v1+json")
@@ -216,5 +224,34 @@ func TestAuditOfFailures(t *testing.T) {
 				t.Errorf("bytes: %v", got[0]["bytes"])
 			}
 		})
+	}
+}
+
+// TestShared: what configs share goes with the last of them, whether it was loaded
+// or failed.
+func TestShared(t *testing.T) {
+	provision := func(h *Handler) error {
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+		t.Cleanup(cancel)
+		return h.Provision(ctx)
+	}
+	before, _ := shared.References(uploadsKey) // of other tests
+	first, next, bad := new(Handler), new(Handler), &Handler{Realm: "a\nb"}
+	if err := errors.Join(provision(first), provision(next)); err != nil {
+		t.Fatal(err)
+	}
+	if provision(bad) == nil {
+		t.Fatal("the bad one is good")
+	}
+	if first.uploads != next.uploads {
+		t.Error("a reload forgets uploads")
+	}
+	for _, h := range []*Handler{first, bad, next} {
+		if err := h.Cleanup(); err != nil {
+			t.Error(err)
+		}
+	}
+	if after, _ := shared.References(uploadsKey); after != before {
+		t.Errorf("%d references, and %d before", after, before)
 	}
 }

@@ -39,6 +39,13 @@ func newHandler(t testing.TB, groups map[string][]string, allow ...Rule) *Handle
 	if err := h.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
+	given := h.audit
+	t.Cleanup(func() {
+		h.audit = given
+		if err := h.Cleanup(); err != nil {
+			t.Error(err)
+		}
+	})
 	h.audit = audit.NewLog(zap.NewNop())
 	return h
 }

@@ -23,11 +23,15 @@ import (
 // logs.
 const LoggerName = "registry.audit"
 
-// ActionLogin is the action of a login. All others are those of the rules.
-const ActionLogin = "login"
+// Actions beside those of the rules.
+const (
+	ActionLogin = "login"
+	// ActionMount is a mount that was left out of a push.
+	ActionMount = "mount"
+)
 
 // actions are those that are counted by their names.
-var actions = []string{ActionLogin, "pull", "push", "delete", "catalog", "none"}
+var actions = []string{ActionLogin, ActionMount, "pull", "push", "delete", "catalog", "none"}
 
 // Result is what became of a request.
 type Result int
@@ -108,17 +112,28 @@ type cheap struct {
 func newCheap() *cheap { return &cheap{Limiter: rate.NewLimiter(cheapEach, cheapLines)} }
 
 // kind is what has a bound of its own. Strangers, who don't come further than the
-// login, must not make the lines of users be left out.
+// login, must not make the lines of users be left out, nor mounts, for which clients
+// ask by themselves.
 type kind struct {
-	login  bool
+	action string // "" is all that have no kind of their own
 	result Result
 }
 
 // bounds has those kinds whose lines are bounded.
 type bounds map[kind]*cheap
 
+// of returns the bound of an event, nil if there is none.
+func (b bounds) of(e Event) *cheap {
+	if bound := b[kind{e.Action, e.Result}]; bound != nil {
+		return bound
+	}
+	return b[kind{"", e.Result}]
+}
+
 func newBounds() bounds {
-	return bounds{{login: true, result: Refused}: newCheap(), {login: true, result: Throttled}: newCheap(), {result: Refused}: newCheap()}
+	return bounds{
+		{ActionLogin, Refused}: newCheap(), {ActionLogin, Throttled}: newCheap(), {ActionMount, Refused}: newCheap(), {"", Refused}: newCheap(),
+	}
 }
 
 // Destruct makes bounds a value of a [caddy.UsagePool].
@@ -134,13 +149,14 @@ type Log struct {
 	logger   *zap.Logger
 	counters map[string][]prometheus.Counter // by action, and then by result
 	bounds   bounds
+	shared   bool // the bounds are
 }
 
 // total is one for the process, so that a reload forgets nothing.
 var total = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Namespace: "caddy", Subsystem: "registry", Name: "requests_total",
-	Help: "Requests to the registry by action (login, pull, push, delete, catalog, none) and result " +
-		"(done, challenged, refused, throttled, rejected, failed). A login is counted when it is refused.",
+	Help: "Requests to the registry by action (login, mount, pull, push, delete, catalog, none) and result " +
+		"(done, challenged, refused, throttled, rejected, failed). A login or a mount is counted when it is refused.",
 }, []string{"action", "result"})
 
 // Collector returns the counters of this process, caddy_registry_requests_total.
@@ -153,7 +169,7 @@ type named struct{}
 // CaddyModule returns the name.
 func (named) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: LoggerName} }
 
-// New returns the audit of a config.
+// New returns the audit of a config, to be released after it.
 func New(ctx caddy.Context) (*Log, error) {
 	registry := ctx.GetMetricsRegistry()
 	if err := registry.Register(total); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
@@ -163,10 +179,17 @@ func New(ctx caddy.Context) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx.OnCancel(func() { _, _ = shared.Delete(boundsKey) }) // Destruct can't fail
 	l := NewLog(ctx.Logger(named{}))
-	l.bounds = value.(bounds)
+	l.bounds, l.shared = value.(bounds), true
 	return l, nil
+}
+
+// Release lets go of what an audit shares with others. Whoever has called New calls
+// it in Cleanup, once; it does nothing for nil.
+func (l *Log) Release() {
+	if l != nil && l.shared {
+		_, _ = shared.Delete(boundsKey) // Destruct can't fail
+	}
 }
 
 // NewLog returns an audit that writes to a logger, with bounds of its own.
@@ -194,7 +217,7 @@ func (l *Log) Count(action string, result Result) {
 func (l *Log) Write(e Event) {
 	l.Count(e.Action, e.Result)
 	var leftOut int64
-	if bound := l.bounds[kind{e.Action == ActionLogin, e.Result}]; bound != nil && !e.Verified {
+	if bound := l.bounds.of(e); bound != nil && !e.Verified {
 		if !bound.Allow() {
 			bound.left.Add(1)
 			return

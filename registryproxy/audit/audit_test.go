@@ -117,7 +117,7 @@ func TestCounters(t *testing.T) {
 			t.Errorf("%s: %v more instead of %v", name, got-before[name], more)
 		}
 	}
-	if len(after) != len(before) || len(after) != 36 {
+	if len(after) != len(before) || len(after) != 42 {
 		t.Errorf("%d series, and %d before", len(after), len(before))
 	}
 }
@@ -154,11 +154,15 @@ func TestCheapLines(t *testing.T) {
 	}
 }
 
-// TestBoundsAreApart: strangers at the login can't have lines of users left out.
+// TestBoundsAreApart: neither strangers at the login nor mounts can have lines of
+// refused actions left out.
 func TestBoundsAreApart(t *testing.T) {
 	out := written(func(l *audit.Log) {
 		for range 1000 {
 			l.Write(audit.Event{Action: audit.ActionLogin, Result: audit.Refused, Status: 400})
+		}
+		for range 1000 {
+			l.Write(audit.Event{Action: audit.ActionMount, Result: audit.Refused})
 		}
 		l.Write(audit.Event{Action: "pull", Result: audit.Refused, Status: 403})
 	}, zapcore.NewJSONEncoder)

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
 
@@ -19,30 +22,31 @@ import (
 	"github.com/caddy-nas/caddy-nas-registry/registryproxy/ocierror"
 )
 
-// refusals returns the audit's lines of refused logins.
-func refusals(c *testenv.Caddy) (lines []string) {
+// refused returns how many refused logins of a user the audit has.
+func refused(c *testenv.Caddy, user string) (n int) {
 	for line := range strings.Lines(c.Log()) {
 		var l struct{ Logger, Msg, User string }
-		if json.Unmarshal([]byte(line), &l) == nil && l.Logger == "registry.audit" && l.Msg == "login refused" {
-			lines = append(lines, line)
+		if json.Unmarshal([]byte(line), &l) == nil && l.Logger == "registry.audit" && l.Msg == "login refused" && l.User == user {
+			n++
 		}
 	}
-	return lines
+	return n
 }
 
-// TestOneLineEach: each wrong password is one line of the audit, also of a client
-// that goes before the answer, and however many at once try the same.
+// TestOneLineEach: a wrong password is one line of the audit, also of a client that
+// goes before the answer, and however many try it at once.
 func TestOneLineEach(t *testing.T) {
 	t.Setenv("TESTDIR", t.TempDir())
 	c := testenv.NewCaddy(t)
-	c.Load(site(testenv.Users(t, "alice", "a"), ""))
+	// A cost at which all have come before the first is refused.
+	c.Load(site(costly(t, "alice"), ""))
 	conn := c.Dial(t)
 	if _, err := fmt.Fprintf(conn, "GET /v2/ HTTP/1.1\r\nHost: %s\r\nAuthorization: Basic YWxpY2U6eA==\r\n\r\n", c.Host); err != nil {
 		t.Fatal(err)
 	}
 	conn.Close()
 	testenv.Eventually(t, "a line of a client that has gone", func() error {
-		if n := len(refusals(c)); n != 1 {
+		if n := refused(c, "alice"); n != 1 {
 			return fmt.Errorf("there are %d", n)
 		}
 		return nil
@@ -50,23 +54,55 @@ func TestOneLineEach(t *testing.T) {
 	var group sync.WaitGroup
 	for range 20 {
 		group.Go(func() {
-			if got := login(t, c, "alice", "wrong"); got != http.StatusUnauthorized {
+			if got := login(t, c, "bob", "wrong"); got != http.StatusUnauthorized {
 				t.Errorf("got %d", got)
 			}
 		})
 	}
 	group.Wait()
-	lines := refusals(c)
-	if n := len(lines); n < 2 { // more, if one came after the first was known to be wrong
-		t.Errorf("%d lines", n)
+	if n := refused(c, "bob"); n != 1 {
+		t.Errorf("%d lines of one password", n)
 	}
-	// An old password that is tried again and again doesn't throttle anybody.
+}
+
+// costly writes an htpasswd file with the hash of no password, which takes a second
+// or so.
+func costly(t *testing.T, user string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(path, []byte(user+":$2a$14$"+strings.Repeat("N", 53)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestOldPassword: one that is tried again and again counts once, so that a machine
+// which has not been told of the new one has nobody throttled.
+func TestOldPassword(t *testing.T) {
+	t.Setenv("TESTDIR", t.TempDir())
+	c := testenv.NewCaddy(t)
+	c.Load(site(testenv.Users(t, "alice", "a"), ""))
+	var group sync.WaitGroup
+	// The first is done before the next, which don't share its run.
+	if got := login(t, c, "alice", "old"); got != http.StatusUnauthorized {
+		t.Errorf("got %d", got)
+	}
 	for range 15 {
-		group.Go(func() { login(t, c, "alice", "wrong") })
+		group.Go(func() {
+			if got := login(t, c, "alice", "old"); got != http.StatusUnauthorized {
+				t.Errorf("got %d", got)
+			}
+		})
 	}
 	group.Wait()
-	if got := login(t, c, "alice", "a"); got != http.StatusOK {
-		t.Errorf("alice: %d", got)
+	// Nine are left of what may come at once.
+	for n := range 9 {
+		if got := login(t, c, "alice", fmt.Sprint("typing error ", n)); got != http.StatusUnauthorized {
+			t.Errorf("error %d: %d", n, got)
+		}
+	}
+	if got := login(t, c, "alice", "a"); got != http.StatusTooManyRequests {
+		t.Errorf("after ten: %d", got)
 	}
 }
 
@@ -93,7 +129,13 @@ func TestEarlyData(t *testing.T) {
 		t.Errorf("%s over %s", resp.Status, resp.Proto)
 	}
 
-	p := new(htpasswd.Provider) // no part of it is needed
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	p := &htpasswd.Provider{File: testenv.Users(t, "alice", "a")}
+	if err := p.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Cleanup()
 	for _, password := range []string{"a", "x"} {
 		early := httptest.NewRequest(http.MethodGet, "/v2/", nil)
 		early = early.WithContext(context.WithValue(early.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))

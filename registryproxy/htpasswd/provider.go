@@ -33,11 +33,11 @@ func init() {
 // makes them). It is read again within a second after it changed; while the
 // new content can't be used, the former users stay. Successful logins are
 // remembered until 15 minutes after their last use, as keyed hashes, and failed
-// ones for 15 minutes: the same again is refused after a second. Unknown users take
-// as long as known ones. Failures are throttled per user and per client address
-// (the /64 for IPv6, no private or loopback addresses), or for both together where
-// the user has logged in from before; and only so many passwords are verified at
-// once. What is too much is refused after a second with the reason 429, which the
+// ones for 15 minutes, both per client address (the /64 for IPv6): the same failure
+// again is refused after a second. Unknown users take as long as known ones.
+// Failures are throttled per user and per client address (no private or loopback
+// ones), or for both together where the user has logged in from before; and only so
+// many passwords are verified at once. What is too much is refused after a second with the reason 429, which the
 // handler http.handlers.registry_error turns into the answer.
 type Provider struct {
 	// File is the path of the file. Placeholders are replaced when the config
@@ -137,6 +137,7 @@ func (p *Provider) Provision(ctx caddy.Context) error {
 
 // Cleanup lets go of what was shared.
 func (p *Provider) Cleanup() error {
+	p.audit.Release()
 	if p.shared == nil {
 		return nil
 	}
@@ -183,6 +184,7 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 	// What comes before QUIC's handshake has ended may come from anywhere, whatever
 	// its address, and again and again (RFC 9001, section 9.2; RFC 8470).
 	if r.TLS != nil && !r.TLS.HandshakeComplete {
+		p.audit.Count(audit.ActionLogin, audit.Refused)
 		return refuse(&ocierror.Error{Status: http.StatusTooEarly, Code: ocierror.Unsupported,
 			Message: "the request came before the TLS handshake was over: send it again"})
 	}
@@ -215,46 +217,47 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 // login returns nil if password is that of user, or the refusal.
 func (p *Provider) login(r *http.Request, user, password string) *ocierror.Error {
 	now := time.Now()
-	us := p.shared.file.current(now, p.logger)
+	us, verifier, throttle := p.shared.file.current(now, p.logger), p.shared.verifier, p.shared.throttle
+	network := networkOf(clientAddr(r))
 	hash, exists := us.hashes[user]
-	if exists && p.shared.verifier.isKnown(user, password, hash) {
+	if exists && verifier.isKnown(network, user, password, hash) {
 		return nil
 	}
 	if !exists {
 		hash = us.dummy
 	}
-	addr := clientAddr(r)
-	// A user whose line is new or changed starts with a clean slate.
-	account := user + ":" + string(hash)
-	wrong := ocierror.Challenge(p.Realm, "wrong user name or password")
-	if p.shared.verifier.isWrong(user, password, hash) {
-		return p.held(r, user, audit.Refused, wrong)
-	}
-	if wait := p.shared.throttle.wait(now, addr, account); wait > 0 {
+	// A user whose line is new or changed starts with a clean slate. It is short,
+	// whatever name a client sends.
+	account := verifier.mac(netip.Prefix{}, user, "", hash)
+	who := login{network, string(account[:])}
+	if wait := throttle.wait(now, who); wait > 0 {
 		return p.held(r, user, audit.Throttled, tooMany("too many failed logins", wait))
+	}
+	wrong := ocierror.Challenge(p.Realm, "wrong user name or password")
+	if verifier.isWrong(network, user, password, hash) {
+		return p.held(r, user, audit.Refused, wrong)
 	}
 	// Made now: by then the request may be over.
 	failure := p.refusal(r, user, audit.Refused, wrong)
 	failure.Verified = true
 	first := false // of those that share a run
-	familiar := p.shared.throttle.isFamiliar(addr, account)
-	ok, err := p.shared.verifier.verify(r.Context(), user, password, hash, familiar, func() {
+	ok, err := verifier.verify(r.Context(), network, user, password, hash, throttle.isFamiliar(who), func() {
 		first = true
-		p.shared.throttle.failed(now, addr, account)
+		throttle.failed(now, who)
 		p.audit.Write(failure)
 	})
 	switch {
-	case r.Context().Err() != nil: // the client has gone
-		p.audit.Count(audit.ActionLogin, audit.Failed)
+	case r.Context().Err() != nil: // the client has gone; what comes of the run is written down all the same
 		return tooMany("too many logins at once", time.Second)
 	case err != nil:
 		return p.held(r, user, audit.Throttled, tooMany("too many logins at once", time.Second))
 	// Asked again, since the run may have begun before the user's hash changed.
-	case ok && exists && p.shared.verifier.isKnown(user, password, hash):
-		p.shared.throttle.succeeded(addr, account)
+	case ok && exists && verifier.isKnown(network, user, password, hash):
+		throttle.succeeded(who)
 		return nil
-	}
-	if !first {
+	case ok:
+		p.audit.Write(failure)
+	case !first:
 		p.audit.Count(audit.ActionLogin, audit.Refused)
 	}
 	return wrong

@@ -17,9 +17,9 @@ const (
 	throttleSize = 16384
 )
 
-// throttle counts failed logins by client address and by account. Where an account
-// has logged in from before, its failures count for itself: strangers who fail
-// elsewhere, or neighbours in the same network, don't lock it out there.
+// throttle counts failed logins by client network and by account. An account that
+// has logged in from a network before has a count of its own there: strangers who
+// fail elsewhere, or with other names, don't lock it out.
 type throttle struct {
 	mu       sync.Mutex // guards the making of limiters
 	fails    *lru.Cache[string, *rate.Limiter]
@@ -35,28 +35,35 @@ func newThrottle() (*throttle, error) {
 	return &throttle{fails: fails, familiar: familiar}, err
 }
 
+// login is who tries to log in, and from where.
+type login struct {
+	network netip.Prefix // see networkOf
+	account string       // stands for a user and the user's hash
+}
+
+func (l login) pair() string { return "pair " + l.network.String() + " " + l.account }
+
 // succeeded remembers where an account logs in from.
-func (t *throttle) succeeded(addr netip.Addr, account string) {
-	if network, ok := networkOf(addr); ok {
-		t.familiar.Add(pairKey(account, network), struct{}{})
+func (t *throttle) succeeded(l login) {
+	if l.network.IsValid() {
+		t.familiar.Add(l.pair(), struct{}{})
 	}
 }
 
 // isFamiliar reports whether an account has logged in from there before.
-func (t *throttle) isFamiliar(addr netip.Addr, account string) bool {
-	network, ok := networkOf(addr)
-	if !ok {
-		return false
-	}
-	_, ok = t.familiar.Get(pairKey(account, network))
-	return ok
+func (t *throttle) isFamiliar(l login) bool {
+	return l.network.IsValid() && t.familiar.Contains(l.pair())
 }
 
-// wait returns how long a client at addr must wait before it may try to log in
-// to account. Zero: it need not.
-func (t *throttle) wait(now time.Time, addr netip.Addr, account string) time.Duration {
+// wait returns how long a client must wait before it may try to log in. Zero: it
+// need not.
+func (t *throttle) wait(now time.Time, l login) time.Duration {
+	keys := l.keys()
+	if t.isFamiliar(l) {
+		keys = []string{l.pair()}
+	}
 	var longest time.Duration
-	for _, key := range t.keys(addr, account) {
+	for _, key := range keys {
 		limiter, ok := t.fails.Get(key)
 		if !ok {
 			continue
@@ -68,11 +75,25 @@ func (t *throttle) wait(now time.Time, addr netip.Addr, account string) time.Dur
 	return longest
 }
 
-// failed counts a failure.
-func (t *throttle) failed(now time.Time, addr netip.Addr, account string) {
-	for _, key := range t.keys(addr, account) {
-		t.limiter(key).AllowN(now, 1)
+// failed counts a failure. Of several that were tried at once each counts: the next
+// must wait for all of them.
+func (t *throttle) failed(now time.Time, l login) {
+	keys := l.keys()
+	if t.isFamiliar(l) {
+		keys = append(keys, l.pair())
 	}
+	for _, key := range keys {
+		t.limiter(key).ReserveN(now, 1)
+	}
+}
+
+// keys returns what a failure counts against.
+func (l login) keys() []string {
+	keys := []string{"account " + l.account}
+	if l.network.IsValid() {
+		keys = append(keys, "network "+l.network.String())
+	}
+	return keys
 }
 
 func (t *throttle) limiter(key string) *rate.Limiter {
@@ -86,35 +107,19 @@ func (t *throttle) limiter(key string) *rate.Limiter {
 	return limiter
 }
 
-// keys returns what a failure counts against.
-func (t *throttle) keys(addr netip.Addr, account string) []string {
-	network, ok := networkOf(addr)
-	switch {
-	case !ok:
-		return []string{"account " + account}
-	case t.isFamiliar(addr, account):
-		return []string{pairKey(account, network)}
-	}
-	return []string{"account " + account, "addr " + network.String()}
-}
-
-func pairKey(account string, network netip.Prefix) string {
-	return "pair " + network.String() + " " + account
-}
-
 // networkOf returns what stands for a client: its address, and of an IPv6 client
-// the /64 that it has to choose from. There is none for loopback and private
+// the /64 that it has to choose from. It is invalid for loopback and private
 // addresses: they may belong to a proxy or to the gateway of a bridge, behind which
 // all clients have the same.
-func networkOf(addr netip.Addr) (netip.Prefix, bool) {
+func networkOf(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap().WithZone("")
 	if !addr.IsValid() || addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() {
-		return netip.Prefix{}, false
+		return netip.Prefix{}
 	}
 	bits := addr.BitLen()
 	if addr.Is6() {
 		bits = 64
 	}
-	prefix, err := addr.Prefix(bits)
-	return prefix, err == nil
+	prefix, _ := addr.Prefix(bits) // fails beyond the address's own bits only
+	return prefix
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -90,16 +91,23 @@ type keyed struct {
 	buffer []byte
 }
 
-// mac returns an HMAC over a login and, if it is given, the user's hash, each
-// with its length, so that no two have the same. What is remembered holds no
-// password.
-func (v *verifier) mac(user, password string, hash []byte) (sum fingerprint) {
+// mac returns an HMAC over a client's network, a login and, if it is given, the
+// user's hash, each with its length, so that no two have the same. What is
+// remembered holds no password.
+func (v *verifier) mac(network netip.Prefix, user, password string, hash []byte) (sum fingerprint) {
 	k, _ := v.macs.Get().(*keyed)
 	if k == nil {
 		k = &keyed{hash: hmac.New(sha256.New, v.key)}
 	}
 	// Room for all at once: what grows leaves a copy behind.
-	b := slices.Grow(k.buffer[:0], 3*8+len(user)+len(password)+len(hash)+len(sum))
+	const most = 1 + 16 // of a network
+	b := slices.Grow(k.buffer[:0], most+3*8+len(user)+len(password)+len(hash)+len(sum))
+	if network.IsValid() {
+		address := network.Addr().As16()
+		b = append(append(b, byte(network.Bits())), address[:]...)
+	} else {
+		b = append(b, 0xff)
+	}
 	b = append(binary.BigEndian.AppendUint64(b, uint64(len(user))), user...)
 	b = append(binary.BigEndian.AppendUint64(b, uint64(len(password))), password...)
 	if hash != nil {
@@ -115,10 +123,10 @@ func (v *verifier) mac(user, password string, hash []byte) (sum fingerprint) {
 	return sum
 }
 
-// isKnown reports whether user has logged in with password before, and hash is
-// still the user's.
-func (v *verifier) isKnown(user, password string, hash []byte) bool {
-	sum := v.mac(user, password, hash)
+// isKnown reports whether user has logged in with password from a network before,
+// and hash is still the user's. From anywhere else it is a guess, like any other.
+func (v *verifier) isKnown(network netip.Prefix, user, password string, hash []byte) bool {
+	sum := v.mac(network, user, password, hash)
 	until, ok := v.known.Get(sum)
 	now := v.now()
 	switch {
@@ -133,28 +141,29 @@ func (v *verifier) isKnown(user, password string, hash []byte) bool {
 	return true
 }
 
-// isWrong reports whether user has failed with password a while ago, and hash is
-// still what it was compared with.
-func (v *verifier) isWrong(user, password string, hash []byte) bool {
-	until, ok := v.wrong.Get(v.mac(user, password, hash))
+// isWrong reports whether user has failed with password from a network a while ago,
+// and hash is still what it was compared with. Who is elsewhere learns nothing.
+func (v *verifier) isWrong(network netip.Prefix, user, password string, hash []byte) bool {
+	until, ok := v.wrong.Get(v.mac(network, user, password, hash))
 	return ok && v.now().Before(until)
 }
 
 // verify reports whether hash is that of password. Requests with the same user
-// and password share one run; failed is called once per run that found the
-// password wrong, whoever is still there to hear of it. Familiar clients wait
-// apart from others. The error is errBusy, or that of ctx.
-func (v *verifier) verify(ctx context.Context, user, password string, hash []byte, familiar bool, failed func()) (bool, error) {
+// and password from a network share one run; failed is called once per run that
+// found the password wrong, whoever is still there to hear of it. Familiar clients
+// wait apart from others. The error is errBusy, or that of ctx.
+func (v *verifier) verify(ctx context.Context, network netip.Prefix, user, password string, hash []byte, familiar bool, failed func(),
+) (bool, error) {
 	// The key is made of what the client sent, and of nothing else: it must not
 	// tell apart what the client can't.
-	sum := v.mac(user, password, nil)
+	sum := v.mac(network, user, password, nil)
 	result := v.flight.DoChan(string(sum[:]), func() (any, error) {
 		// A run serves several requests: it does not end with the first.
 		ok, err := v.run(context.WithoutCancel(ctx), password, hash, familiar)
 		if ok {
-			v.known.Add(v.mac(user, password, hash), v.now().Add(cacheTime))
+			v.known.Add(v.mac(network, user, password, hash), v.now().Add(cacheTime))
 		} else if err == nil {
-			v.wrong.Add(v.mac(user, password, hash), v.now().Add(cacheTime))
+			v.wrong.Add(v.mac(network, user, password, hash), v.now().Add(cacheTime))
 			failed()
 		}
 		return ok, err
