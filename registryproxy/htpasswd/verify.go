@@ -104,7 +104,8 @@ func (v *verifier) mac(network netip.Prefix, user, password string, hash []byte)
 	b := slices.Grow(k.buffer[:0], most+3*8+len(user)+len(password)+len(hash)+len(sum))
 	if network.IsValid() {
 		address := network.Addr().As16()
-		b = append(append(b, byte(network.Bits())), address[:]...)
+		b = append(b, byte(network.Bits())) //nolint:gosec // at most 128
+		b = append(b, address[:]...)
 	} else {
 		b = append(b, 0xff)
 	}
