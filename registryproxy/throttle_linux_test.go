@@ -19,8 +19,8 @@ func TestThrottle(t *testing.T) {
 	if !testenv.Namespace(t) {
 		return
 	}
-	const server, other = "2001:db8::1", "2001:db8:2::1"
-	for _, addr := range []string{server, other} {
+	const server, other, far = "2001:db8::1", "2001:db8:2::1", "2001:db8:3::1"
+	for _, addr := range []string{server, other, far} {
 		testenv.IP(t, "address", "add", addr+"/128", "dev", "lo")
 	}
 	c := testenv.NewCaddy(t)
@@ -77,4 +77,11 @@ func TestThrottle(t *testing.T) {
 	login(known, "a", "b", http.StatusOK)
 	login(from(other), "elsewhere", "x", http.StatusUnauthorized)
 	login(from(other), "c", "d", http.StatusOK)
+
+	// That a user is at work elsewhere is no way past the throttle.
+	for n := range 10 {
+		login(from(far), "a", fmt.Sprint("guess ", n), http.StatusUnauthorized)
+	}
+	login(from(far), "a", "b", http.StatusTooManyRequests)
+	login(known, "a", "b", http.StatusOK)
 }
