@@ -72,7 +72,9 @@ func (f *rawFront) watch(next http.Handler) http.Handler {
 
 // look returns what the registry itself has in the repositories of others.
 func (f *rawFront) look() (seen []string) {
-	for _, path := range []string{"secret/x/tags/list", "secret/x/manifests/latest", "shared/x/tags/list", "shared/x/manifests/latest"} {
+	for _, path := range []string{
+		"secret/x/tags/list", "secret/x/manifests/latest", "secret/x/blobs/" + f.secret.String(), "shared/x/tags/list", "shared/x/manifests/latest",
+	} {
 		w := f.ask(http.MethodGet, path)
 		seen = append(seen, fmt.Sprint(path, " ", w.Code, " ", w.Body))
 	}
