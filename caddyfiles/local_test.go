@@ -31,22 +31,12 @@ type process struct {
 	client   *http.Client
 }
 
-// buildCaddy builds the program.
-func buildCaddy(t *testing.T) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "caddy")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/caddy").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
-	return program
-}
-
 // start runs the quick start with its data in a folder of its own, and logs in
 // as admin with the password that it prints.
 func start(t *testing.T, caddyfile string) *process {
 	t.Helper()
 	dir, port := t.TempDir(), strconv.Itoa(testenv.FreePort(t))
-	cmd := exec.Command(buildCaddy(t), "run", "--config", caddyfile)
+	cmd := exec.Command(testenv.BuildCaddy(t), "run", "--config", caddyfile)
 	cmd.Env = append(os.Environ(), "REGISTRY_DATA="+dir, "REGISTRY_PORT="+port, "HOME="+dir)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

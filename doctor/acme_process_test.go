@@ -19,10 +19,7 @@ import (
 // looks for the TXT record where it is, and one that looks elsewhere. It is a process
 // of its own, since Caddy 2.11.9 has a data race while it obtains certificates.
 func TestACMEOfCaddy(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "caddy")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/caddy").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
+	program := testenv.BuildCaddy(t)
 	service, elsewhere := synologytest.NewService(t), synologytest.NewService(t)
 	for _, test := range []struct {
 		name   string

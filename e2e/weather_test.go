@@ -237,14 +237,10 @@ func (s *storm) end(service, signal string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	uploaded := func() string {
-		return s.nas.run("find", filepath.Join(s.checkout, "data/docker/registry/docker/registry/v2/repositories", s.folder, "half/_uploads"),
-			"-name", "data", "-size", "+0")
-	}
-	had := s.halves
+	had, folder := s.halves, filepath.Join(s.checkout, "data/docker/registry/docker/registry/v2/repositories", s.folder, "half/_uploads")
 	finish := s.beginUpload(s.t)
 	testenv.EventuallyWithin(s.t, "its first half in the registry", soon, func() error {
-		if s.halves = uploaded(); s.halves == had {
+		if s.halves = s.nas.run("find", folder, "-name", "data", "-size", "+0"); s.halves == had {
 			return errors.New("it has not come")
 		}
 		return nil

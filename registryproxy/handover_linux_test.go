@@ -51,10 +51,7 @@ func startInstance(t *testing.T, program, config, name string) *instance {
 // new goes to the second.
 func TestHandover(t *testing.T) {
 	c := testenv.NewCaddy(t) // for its certificate and client; it runs nothing
-	program := filepath.Join(c.Dir, "caddy-program")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/caddy").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	program := testenv.BuildCaddy(t)
 	server := httptest.NewServer(realRegistry(t))
 	t.Cleanup(server.Close)
 	config := filepath.Join(c.Dir, "Caddyfile")

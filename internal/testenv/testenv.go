@@ -8,6 +8,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +72,17 @@ func Program(t testing.TB, name string) string {
 		Missing(t, NeedPrograms, err.Error())
 	}
 	return path
+}
+
+// BuildCaddy builds cmd/caddy for a test in a folder just below the module's root,
+// and returns the program's path.
+func BuildCaddy(t testing.TB) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "caddy")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/caddy").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	return program
 }
 
 // Docker makes sure that a Docker engine answers and has the given images. It

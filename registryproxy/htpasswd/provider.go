@@ -37,8 +37,9 @@ func init() {
 // again is refused after a second. Unknown users take as long as known ones.
 // Failures are throttled per user and per client address (no private or loopback
 // ones), or for both together where the user has logged in from before; and only so
-// many passwords are verified at once. What is too much is refused after a second with the reason 429, which the
-// handler http.handlers.registry_error turns into the answer.
+// many passwords are verified at once. What is too much is refused after a second
+// with the reason 429, which the handler http.handlers.registry_error turns into
+// the answer.
 type Provider struct {
 	// File is the path of the file. Placeholders are replaced when the config
 	// loads.
